@@ -1,0 +1,89 @@
+//! An operation as data: what is asked for, and how it ended. The same on every platform.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Handle;
+use crate::{Buffer, BufferPool, Result};
+
+/// Names one operation of a handle, from its start to its packet. Never used twice by a port.
+///
+/// Win32 programs use the address of the `OVERLAPPED` for this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationId(pub(crate) u64);
+
+/// What kind of handle it is, where that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
+pub enum Kind {
+    Listener,
+    Stream,
+    Datagram,
+    File,
+}
+
+/// What is asked for, with the memory that it needs.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    Accept {
+        standing: bool,
+    },
+    Connect {
+        address: SocketAddr,
+    },
+    Recv {
+        buffer: Buffer,
+    },
+    /// `buffer` is empty until data has arrived.
+    RecvPooled {
+        pool: BufferPool,
+        buffer: Buffer,
+    },
+    Send {
+        buffer: Buffer,
+    },
+    SendVectored {
+        buffers: Vec<Buffer>,
+    },
+    RecvFrom {
+        buffer: Buffer,
+    },
+    SendTo {
+        buffer: Buffer,
+        address: SocketAddr,
+    },
+    ReadAt {
+        buffer: Buffer,
+        offset: u64,
+    },
+    WriteAt {
+        buffer: Buffer,
+        offset: u64,
+    },
+    Sync {
+        data_only: bool,
+    },
+}
+
+/// The end of an operation.
+pub(crate) struct Ended {
+    pub(crate) id: OperationId,
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) operation: Operation,
+    pub(crate) result: Result<usize>,
+    /// Bytes that were moved, also where `result` is an error.
+    pub(crate) moved: usize,
+    /// The connection that an accept brought.
+    pub(crate) accepted: Option<super::Descriptor>,
+    /// Whether a standing accept goes on.
+    pub(crate) more: bool,
+    /// Where a datagram came from.
+    pub(crate) from: Option<SocketAddr>,
+}
+
+/// What a port delivers.
+pub(crate) enum Delivered {
+    Ended(Ended),
+    Posted(Box<dyn Any + Send>),
+}

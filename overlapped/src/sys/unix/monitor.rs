@@ -1,0 +1,152 @@
+//! The monitor: one thread of the process that looks after workers who do not come round.
+//!
+//! Windows knows when a thread blocks; here somebody has to look. Each millisecond, while there is somebody to step in, the monitor
+//! looks at every lane whose holder is in its handler. If the holder has asked for no packet since the last look *and* the kernel
+//! says that it sleeps, its lane goes to the worker that came last. One that computes keeps its lane, as on Windows. Where nobody can
+//! step in the monitor looks less often, only to hand over what a handler has started and not got round to submitting.
+//! When nothing runs it sleeps.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use super::Port;
+use super::lane::{Holder, Lane};
+use crate::Result;
+use crate::sync::Mutex;
+
+/// How often it looks while a worker waits that could step in.
+const ALERT: Duration = Duration::from_millis(1);
+/// How often it looks while workers run and nobody could step in.
+const CALM: Duration = Duration::from_millis(10);
+/// After so many looks with nothing to see it sleeps.
+const PATIENCE: u32 = 50;
+
+static PORTS: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
+static THREAD: OnceLock<Thread> = OnceLock::new();
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+
+struct Watched {
+    port: Weak<Port>,
+    /// The beat of each lane when it was last looked at.
+    beats: Vec<u64>,
+}
+
+/// Puts a port under observation, for as long as it lives.
+pub(super) fn watch(port: &Arc<Port>) -> Result<()> {
+    let mut ports = PORTS.lock();
+    if THREAD.get().is_none() {
+        let monitor = thread::Builder::new().name("overlapped monitor".into()).stack_size(128 * 1024).spawn(run)?;
+        let _ = THREAD.set(monitor.thread().clone());
+    }
+    ports.push(Watched { port: Arc::downgrade(port), beats: vec![0; port.lanes().len()] });
+    Ok(())
+}
+
+/// There may be something to see.
+#[inline]
+pub(super) fn wake() {
+    if ASLEEP.load(Ordering::SeqCst)
+        && ASLEEP.swap(false, Ordering::SeqCst)
+        && let Some(thread) = THREAD.get()
+    {
+        thread.unpark();
+    }
+}
+
+fn run() {
+    let mut idle = 0;
+    loop {
+        match look() {
+            Some(pause) => {
+                idle = 0;
+                thread::sleep(pause);
+            }
+            None if idle < PATIENCE => {
+                idle += 1;
+                thread::sleep(ALERT);
+            }
+            None => {
+                // Said first, looked again afterwards: a wake-up that comes in between finds the flag set.
+                ASLEEP.store(true, Ordering::SeqCst);
+                if look().is_none() {
+                    while ASLEEP.load(Ordering::SeqCst) {
+                        thread::park();
+                    }
+                }
+                ASLEEP.store(false, Ordering::SeqCst);
+                idle = 0;
+            }
+        }
+    }
+}
+
+/// Looks at every port. Returns when to look again, if there is anything to look after.
+fn look() -> Option<Duration> {
+    let mut pause = None;
+    let mut ports = std::mem::take(&mut *PORTS.lock());
+    ports.retain_mut(|watched| {
+        let Some(port) = watched.port.upgrade() else { return false };
+        if !port.is_closed() {
+            pause = [pause, look_at(&port, &mut watched.beats)].into_iter().flatten().min();
+        }
+        true
+    });
+    PORTS.lock().append(&mut ports);
+    pause
+}
+
+fn look_at(port: &Arc<Port>, beats: &mut [u64]) -> Option<Duration> {
+    let mut pause = None;
+    for (lane, seen) in port.lanes().iter().zip(beats) {
+        let Some(engine) = lane.equipped() else { continue };
+        match lane.holder() {
+            Holder::Waiting => {}
+            Holder::Nobody if engine.in_flight() == 0 && lane.ready_len() == 0 => {}
+            Holder::Nobody => {
+                pause = pause.max(Some(CALM));
+                port.push_forward(lane);
+                if lane.ready_len() > 0 {
+                    port.release_one();
+                }
+            }
+            Holder::Running => {
+                let beat = lane.beat.load(Ordering::Relaxed);
+                if std::mem::replace(seen, beat) == beat {
+                    long_in_handler(port, lane);
+                }
+                pause = pause.max(Some(CALM));
+            }
+        }
+    }
+    port.timers.fire();
+    if pause.is_some() && port.somebody_waits() { Some(ALERT) } else { pause }
+}
+
+fn long_in_handler(port: &Arc<Port>, lane: &Lane) {
+    let tid = lane.tid.load(Ordering::SeqCst);
+    if port.has_reserve() && is_blocked(tid) {
+        port.relieve(lane, tid);
+        return;
+    }
+    port.push_forward(lane);
+    if lane.ready_len() > 0 {
+        port.release_one(); // whoever sleeps in another lane takes it from here
+    }
+}
+
+/// Whether a thread of this process sleeps in the kernel. State `R` is running or ready to run.
+fn is_blocked(tid: i32) -> bool {
+    match fs::read(format!("/proc/self/task/{tid}/stat")) {
+        // pid (name) state …; the name may contain anything, parentheses included.
+        Ok(stat) => stat
+            .iter()
+            .rposition(|byte| *byte == b')')
+            .and_then(|at| stat.get(at + 2))
+            .is_some_and(|state| *state != b'R'),
+        // The thread has ended: it holds its lane no longer, or is about to say so.
+        Err(_) => false,
+    }
+}

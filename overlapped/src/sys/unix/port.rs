@@ -1,0 +1,535 @@
+//! The port: lanes, the workers that wait, and what the program posts itself.
+//!
+//! A worker needs a lane to run. It sleeps in its lane's engine when there is nothing to do; a worker without a lane sleeps
+//! aside. Both stand in one stack, and the last to come is the first to be released (P02). The scheduling lock is taken when a
+//! worker goes to sleep or wakes, never for a packet.
+//!
+//! Lock order: ready queue of a lane, state of a handle, submission queue of an engine. The scheduling lock and the posted
+//! queue are taken with none of these held.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::engine::{Engine, Wait};
+use super::lane::{Holder, Lane};
+use super::monitor;
+use super::timers::Timers;
+use super::worker::Worker;
+use crate::sync::Mutex;
+use crate::sys::{Delivered, Ended, OperationId};
+use crate::{Error, Result};
+
+/// The most lanes of a port.
+pub(crate) const MAX_CONCURRENCY: usize = 1024;
+
+/// After so many packets a worker lets the engine see what was started, even if more packets wait.
+const BATCH: u32 = 256;
+
+pub(crate) struct Port {
+    lanes: Box<[Lane]>,
+    gather: Option<(u32, Duration)>,
+    sched: Mutex<Sched>,
+    /// How many workers wait, to be looked at without the lock.
+    waiting: AtomicUsize,
+    posted: Mutex<VecDeque<Box<dyn Any + Send>>>,
+    posted_len: AtomicUsize,
+    pub(super) timers: Timers,
+    last_id: AtomicU64,
+    /// Where the next operation of a thread that is no worker goes.
+    rotation: AtomicUsize,
+    closed: AtomicBool,
+    /// Held while the port is being closed, so that everybody who closes it waits for the end of that.
+    closing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Sched {
+    /// Workers that wait; the last to come is at the end. Some hold a lane and sleep in its engine.
+    waiters: Vec<Arc<Worker>>,
+    /// Who holds each lane.
+    holders: Vec<Option<Arc<Worker>>>,
+}
+
+impl Sched {
+    fn position(&self, worker: &Arc<Worker>) -> Option<usize> {
+        self.waiters.iter().rposition(|waiter| Arc::ptr_eq(waiter, worker))
+    }
+}
+
+impl Port {
+    pub(crate) fn new(concurrency: usize, gather: Option<(u32, Duration)>) -> Result<Arc<Self>> {
+        let lanes: Box<[Lane]> = (0..concurrency).map(Lane::new).collect();
+        lanes[0].equip(concurrency)?;
+        let port = Arc::new(Self {
+            gather,
+            sched: Mutex::new(Sched { waiters: Vec::new(), holders: vec![None; concurrency] }),
+            lanes,
+            waiting: AtomicUsize::new(0),
+            posted: Mutex::default(),
+            posted_len: AtomicUsize::new(0),
+            timers: Timers::new(),
+            last_id: AtomicU64::new(0),
+            rotation: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            closing: Mutex::new(()),
+        });
+        monitor::watch(&port)?;
+        Ok(port)
+    }
+
+    pub(crate) fn concurrency(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(crate) fn engine(&self) -> &'static str {
+        "io_uring"
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    #[inline]
+    pub(super) fn lane(&self, index: usize) -> &Lane {
+        &self.lanes[index]
+    }
+
+    pub(super) fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    #[inline]
+    pub(super) fn next_id(&self) -> OperationId {
+        OperationId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The lane that the calling thread holds.
+    #[inline]
+    pub(super) fn current_lane(&self) -> Option<usize> {
+        Worker::current_lane(self)
+    }
+
+    /// A lane for the operations of a thread that holds none: one that somebody looks after, in turn.
+    pub(super) fn home_lane(&self) -> usize {
+        let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
+        let count = self.lanes.len();
+        (0..count)
+            .map(|offset| (turn + offset) % count)
+            .find(|lane| self.lanes[*lane].holder() != Holder::Nobody && self.lanes[*lane].equipped().is_some())
+            .unwrap_or(0)
+    }
+
+    pub(super) fn somebody_waits(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    // Queueing.
+
+    pub(crate) fn post(&self, message: Box<dyn Any + Send>) -> Result<()> {
+        let mut posted = self.posted.lock();
+        if self.is_closed() {
+            drop(posted); // before the message, whose drop is the user's
+            return Err(Error::ABANDONED_WAIT);
+        }
+        posted.push_back(message);
+        self.posted_len.store(posted.len(), Ordering::SeqCst);
+        drop(posted);
+        self.release_one();
+        Ok(())
+    }
+
+    /// Queues a packet that did not come through a lane's engine.
+    pub(super) fn deliver(&self, ended: Ended, lane: usize) {
+        self.lanes[lane].push(ended, self);
+        if self.current_lane() != Some(lane) {
+            self.attend(lane);
+        }
+    }
+
+    /// Something has been put into a lane by a thread that does not hold it: somebody has to look.
+    pub(super) fn attend(&self, lane: usize) {
+        match self.lanes[lane].holder() {
+            Holder::Waiting => self.lanes[lane].wake(),
+            // It looks before it sleeps; if it is in its handler for long, the monitor does.
+            Holder::Running => monitor::wake(),
+            Holder::Nobody => {
+                self.release_one();
+                monitor::wake();
+            }
+        }
+    }
+
+    // Dequeueing.
+
+    pub(crate) fn dequeue(self: &Arc<Self>, timeout: Option<Duration>) -> Result<Delivered> {
+        let worker = Worker::join(self);
+        // A timeout beyond the end of time is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let poll = timeout == Some(Duration::ZERO);
+        let mut polled = false;
+        loop {
+            if self.is_closed() {
+                return Err(Error::ABANDONED_WAIT);
+            }
+            let Some(index) = worker.lane() else {
+                self.park(&worker, deadline)?;
+                continue;
+            };
+            let lane = &self.lanes[index];
+            let beat = lane.beat.load(Ordering::Relaxed);
+            lane.beat.store(beat.wrapping_add(1), Ordering::Relaxed);
+            let batch = lane.since_enter.load(Ordering::Relaxed);
+            if batch < BATCH {
+                lane.since_enter.store(batch + 1, Ordering::Relaxed);
+                if let Some(delivered) = self.take(lane, batch.is_multiple_of(2)) {
+                    return Ok(delivered);
+                }
+                if polled || deadline.is_some_and(|deadline| deadline <= Instant::now()) && !poll {
+                    return Err(Error::WAIT_TIMEOUT);
+                }
+            }
+            polled = poll;
+            self.advance(&worker, lane, deadline, poll || batch >= BATCH)?;
+        }
+    }
+
+    /// Takes a packet if one is queued, without asking the engine.
+    pub(crate) fn dequeue_queued(self: &Arc<Self>) -> Option<Delivered> {
+        let lane = &self.lanes[self.current_lane()?];
+        if self.is_closed() { None } else { self.take(lane, false) }
+    }
+
+    /// The next packet for the holder of `lane`: of its own queue, posted, or of another lane.
+    fn take(&self, lane: &Lane, posted_first: bool) -> Option<Delivered> {
+        let posted = || self.pop_posted().map(Delivered::Posted);
+        let own = || lane.pop().map(Delivered::Ended);
+        // In turn, so that a handler that posts to itself does not keep the others waiting, nor they it.
+        let delivered = if posted_first { posted().or_else(own) } else { own().or_else(posted) };
+        let delivered = delivered.or_else(|| {
+            lane.reap(self);
+            own().or_else(|| self.steal(lane).map(Delivered::Ended))
+        })?;
+        // What is left is for whoever waits.
+        if self.somebody_waits() && (lane.ready_len() > 0 || self.posted_len.load(Ordering::SeqCst) > 0) {
+            self.release_one();
+        }
+        Some(delivered)
+    }
+
+    #[inline]
+    fn pop_posted(&self) -> Option<Box<dyn Any + Send>> {
+        if self.posted_len.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut posted = self.posted.lock();
+        let message = posted.pop_front();
+        self.posted_len.store(posted.len(), Ordering::SeqCst);
+        message
+    }
+
+    /// Other lanes whose packets nobody is about to take: their holders run, or there is none.
+    fn busy_lanes(&self, own: &Lane) -> impl Iterator<Item = &Lane> {
+        let (before, from) = self.lanes.split_at(own.index);
+        from[1..].iter().chain(before).filter(|lane| lane.holder() != Holder::Waiting)
+    }
+
+    fn steal(&self, own: &Lane) -> Option<Ended> {
+        self.busy_lanes(own).find_map(|lane| {
+            if lane.ready_len() == 0 && lane.has_work() {
+                lane.reap(self);
+            }
+            lane.pop()
+        })
+    }
+
+    /// Lets the engine see what was started, sleeps until something ends, and turns completions into packets.
+    fn advance(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        lane: &Lane,
+        deadline: Option<Instant>,
+        poll: bool,
+    ) -> Result<()> {
+        lane.feed(self);
+        if poll {
+            lane.awake();
+            lane.engine().enter(Wait::No)?;
+            lane.reap(self);
+            self.timers.fire();
+            return Ok(());
+        }
+        self.announce(worker, lane);
+        // Announced first, looked afterwards: whoever queues something either is seen here or sees this worker waiting.
+        let nothing = !self.is_closed() && self.posted_len.load(Ordering::SeqCst) == 0 && lane.ready_len() == 0;
+        let wait = if nothing && !self.look_around(lane) {
+            let until = [deadline, self.timers.next()].into_iter().flatten().min();
+            Wait::For {
+                timeout: until.map(|until| until.saturating_duration_since(Instant::now())),
+                gather: self.gather,
+            }
+        } else {
+            Wait::No
+        };
+        let entered = lane.engine().enter(wait);
+        lane.reap(self);
+        self.resume(worker, lane);
+        self.timers.fire();
+        entered
+    }
+
+    /// Whether another lane has something to take. Looks after the lanes that nobody holds: submits for them, and asks to be
+    /// told when something ends there.
+    fn look_around(&self, own: &Lane) -> bool {
+        let mut found = false;
+        for lane in self.busy_lanes(own) {
+            let Some(engine) = lane.equipped() else { continue };
+            if lane.holder() == Holder::Nobody {
+                if engine.unsubmitted() {
+                    let _ = engine.enter(Wait::No); // tried again by whoever looks next
+                }
+                if engine.in_flight() > 0 && !lane.watched.swap(true, Ordering::SeqCst) {
+                    own.engine().watch(engine, lane.index);
+                }
+            }
+            found |= lane.has_work();
+        }
+        found
+    }
+
+    // Scheduling: who holds which lane. All of it under the scheduling lock.
+
+    /// The worker is about to sleep in its lane's engine.
+    fn announce(&self, worker: &Arc<Worker>, lane: &Lane) {
+        let mut sched = self.sched.lock();
+        if worker.lane() == Some(lane.index) && sched.position(worker).is_none() {
+            sched.waiters.push(Arc::clone(worker));
+            self.publish(&sched);
+            lane.set_holder(Holder::Waiting);
+        }
+    }
+
+    /// The worker has slept. If a later comer waits and there is something to do, the lane goes to that one (P02).
+    fn resume(&self, worker: &Arc<Worker>, lane: &Lane) {
+        let mut sched = self.sched.lock();
+        if worker.lane() != Some(lane.index) {
+            return; // taken away meanwhile; the worker keeps its place in the stack
+        }
+        lane.awake();
+        lane.set_holder(Holder::Running);
+        let Some(at) = sched.position(worker) else { return }; // released
+        let later = sched.waiters[at + 1..].iter().rposition(|waiter| waiter.lane().is_none());
+        match later {
+            Some(offset) if lane.ready_len() > 0 => {
+                let heir = sched.waiters.remove(at + 1 + offset);
+                self.hand_over(&mut sched, lane, &heir);
+            }
+            _ => {
+                sched.waiters.remove(at);
+            }
+        }
+        self.publish(&sched);
+        if !sched.waiters.is_empty() {
+            monitor::wake();
+        }
+    }
+
+    /// Gives a lane, whoever held it, to a worker that sleeps aside and is no longer in the stack.
+    fn hand_over(&self, sched: &mut Sched, lane: &Lane, heir: &Arc<Worker>) {
+        if let Some(former) = sched.holders[lane.index].replace(Arc::clone(heir)) {
+            former.set_lane(None);
+        }
+        lane.tid.store(heir.tid, Ordering::SeqCst);
+        lane.set_holder(Holder::Running);
+        heir.set_lane(Some(lane.index));
+        heir.unpark();
+    }
+
+    /// Sleeps aside until there is a lane for this worker.
+    fn park(&self, worker: &Arc<Worker>, deadline: Option<Instant>) -> Result<()> {
+        loop {
+            {
+                let mut sched = self.sched.lock();
+                if worker.lane().is_some() {
+                    return Ok(());
+                }
+                let expired = deadline.is_some_and(|deadline| deadline <= Instant::now());
+                let free = self.lanes.iter().find(|lane| lane.holder() == Holder::Nobody);
+                if self.is_closed() || free.is_some() || expired {
+                    if let Some(at) = sched.position(worker) {
+                        sched.waiters.remove(at);
+                        self.publish(&sched);
+                    }
+                    let Some(lane) = free.filter(|_| !self.is_closed()) else {
+                        return Err(if self.is_closed() { Error::ABANDONED_WAIT } else { Error::WAIT_TIMEOUT });
+                    };
+                    lane.equip(self.lanes.len())?;
+                    self.hand_over(&mut sched, lane, worker);
+                    continue;
+                }
+                if sched.position(worker).is_none() {
+                    sched.waiters.push(Arc::clone(worker));
+                    self.publish(&sched);
+                }
+            }
+            monitor::wake(); // from now on there is somebody to step in for a worker that blocks
+            match deadline {
+                Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
+                None => thread::park(),
+            }
+        }
+    }
+
+    /// Releases the worker that came last, if the concurrency value allows it.
+    pub(super) fn release_one(&self) {
+        if !self.somebody_waits() {
+            return;
+        }
+        let mut sched = self.sched.lock();
+        let Some(at) = (0..sched.waiters.len())
+            .rev()
+            .find(|at| sched.waiters[*at].lane().is_some() || self.spare_lane().is_some())
+        else {
+            return;
+        };
+        let worker = sched.waiters.remove(at);
+        match worker.lane() {
+            Some(lane) => {
+                self.lanes[lane].set_holder(Holder::Running);
+                self.lanes[lane].wake();
+            }
+            None => {
+                let lane = self.spare_lane().expect("looked for above, under this lock");
+                // Its holder, if it has one, sleeps in the engine: it wakes, finds the lane gone, and sleeps aside.
+                if lane.holder() == Holder::Waiting {
+                    lane.wake();
+                }
+                self.hand_over(&mut sched, lane, &worker);
+            }
+        }
+        self.publish(&sched);
+        monitor::wake();
+    }
+
+    /// A lane that a worker could run in: one that nobody holds, or whose holder sleeps.
+    fn spare_lane(&self) -> Option<&Lane> {
+        let with = |holder| self.lanes.iter().find(move |lane| lane.holder() == holder);
+        let unheld = with(Holder::Nobody).filter(|lane| lane.equip(self.lanes.len()).is_ok());
+        unheld.or_else(|| with(Holder::Waiting))
+    }
+
+    /// The holder of `lane` is blocked in its handler: the worker that came last steps in.
+    pub(super) fn relieve(&self, lane: &Lane, blocked: i32) {
+        let mut sched = self.sched.lock();
+        if lane.holder() != Holder::Running || lane.tid.load(Ordering::SeqCst) != blocked {
+            return; // it has come round
+        }
+        if let Some(at) = sched.waiters.iter().rposition(|waiter| waiter.lane().is_none()) {
+            let heir = sched.waiters.remove(at);
+            self.hand_over(&mut sched, lane, &heir);
+            self.publish(&sched);
+        }
+    }
+
+    /// Whether somebody waits who has no lane.
+    pub(super) fn has_reserve(&self) -> bool {
+        self.somebody_waits() && self.sched.lock().waiters.iter().any(|waiter| waiter.lane().is_none())
+    }
+
+    pub(crate) fn leave(self: &Arc<Self>) {
+        Worker::leave(self);
+    }
+
+    /// A worker leaves the port, for another one or because its thread ends.
+    pub(super) fn dismiss(&self, worker: &Arc<Worker>) {
+        let mut sched = self.sched.lock();
+        if let Some(at) = sched.position(worker) {
+            sched.waiters.remove(at);
+            self.publish(&sched);
+        }
+        let Some(lane) = worker.lane() else { return };
+        worker.set_lane(None);
+        sched.holders[lane] = None;
+        self.lanes[lane].set_holder(Holder::Nobody);
+        drop(sched);
+        let lane = &self.lanes[lane];
+        if lane.has_work()
+            || lane.equipped().is_some_and(|engine| engine.in_flight() > 0)
+            || self.posted_len.load(Ordering::SeqCst) > 0
+        {
+            self.release_one(); // to take the lane, or to watch it
+            monitor::wake();
+        }
+    }
+
+    fn publish(&self, sched: &Sched) {
+        self.waiting.store(sched.waiters.len(), Ordering::SeqCst);
+    }
+
+    // Flushing and closing.
+
+    pub(crate) fn flush(&self) {
+        if let Some(lane) = self.current_lane() {
+            let engine = self.lanes[lane].engine();
+            if engine.unsubmitted() {
+                let _ = engine.enter(Wait::No); // what it could not hand over stays, and goes with the next try
+            }
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        let _closing = self.closing.lock();
+        {
+            let sched = self.sched.lock();
+            for worker in &sched.waiters {
+                match worker.lane() {
+                    Some(lane) => self.lanes[lane].wake(),
+                    None => worker.unpark(),
+                }
+            }
+        }
+        let engines = || self.lanes.iter().filter_map(|lane| Some((lane, lane.equipped()?)));
+        engines().for_each(|(_, engine)| engine.seal());
+        for (lane, engine) in engines() {
+            while engine.in_flight() > 0 {
+                engine.cancel_all();
+                let soon = Wait::For { timeout: Some(Duration::from_millis(5)), gather: None };
+                if engine.enter(soon).is_err() {
+                    thread::yield_now();
+                }
+                lane.reap(self);
+            }
+        }
+        self.lanes.iter().for_each(Lane::discard);
+        self.timers.clear();
+        let messages = std::mem::take(&mut *self.posted.lock());
+        self.posted_len.store(0, Ordering::SeqCst);
+        drop(messages);
+    }
+
+    /// Moves what is stuck in a lane whose holder does not come round: hands over its requests, and turns completions into packets,
+    /// so that what stands in line behind them goes on. No handler runs here.
+    pub(super) fn push_forward(self: &Arc<Self>, lane: &Lane) {
+        let Some(engine) = lane.equipped() else { return };
+        if self.is_closed() {
+            return;
+        }
+        if engine.unsubmitted() {
+            let _ = engine.enter(Wait::No); // tried again at the next look
+        }
+        lane.feed(self);
+        lane.reap(self);
+    }
+}
+
+// A closed port has nothing in the kernel, and one that was not closed has handles that keep it alive.
+impl Drop for Port {
+    fn drop(&mut self) {
+        debug_assert!(self.lanes.iter().filter_map(Lane::equipped).map(Engine::in_flight).sum::<usize>() == 0);
+    }
+}

@@ -1,0 +1,169 @@
+//! An operation in flight: its data, the kernel-visible memory that it needs, and what a result means for it.
+
+use std::net::SocketAddr;
+use std::ptr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use socket2::{SockAddr, SockAddrStorage};
+
+use super::Handle;
+use crate::sys::{Ended, Operation, OperationId};
+use crate::{Buffer, Error, Result};
+
+/// The kernel takes at most this many buffers in one call (`UIO_MAXIOV`).
+const MOST_BUFFERS: usize = 1024;
+/// And at most this many bytes: more is moved in several calls.
+pub(super) const MOST_BYTES: usize = 1 << 30;
+
+/// An operation in flight. It owns all memory that the kernel may touch, and lives until the kernel has let go of it.
+pub(super) struct Request {
+    pub(super) id: OperationId,
+    pub(super) handle: Arc<Handle>,
+    pub(super) operation: Operation,
+    pub(super) deadline: Option<Instant>,
+    /// Bytes moved so far. A send that the kernel took in part goes on from here.
+    pub(super) moved: usize,
+    pub(super) message: Option<Box<Message>>,
+}
+
+/// A `msghdr` and what it points to. Boxed, so that it does not move while the kernel reads it.
+pub(super) struct Message {
+    pub(super) header: libc::msghdr,
+    pub(super) vector: Vec<libc::iovec>,
+    pub(super) address: SockAddrStorage,
+    pub(super) address_len: libc::socklen_t,
+}
+
+// SAFETY: the pointers point into the message itself and into buffers of the request that owns it, and go wherever it goes.
+unsafe impl Send for Message {}
+
+impl Message {
+    /// A header over `vector`.
+    pub(super) fn new(vector: Vec<libc::iovec>) -> Box<Self> {
+        // SAFETY: a msghdr is plain data, for which all zeroes is valid.
+        let header = unsafe { std::mem::zeroed() };
+        let mut message = Box::new(Self { header, vector, address: SockAddrStorage::zeroed(), address_len: 0 });
+        message.header.msg_iov = message.vector.as_mut_ptr();
+        message.header.msg_iovlen = message.vector.len() as _;
+        message
+    }
+
+    /// A header over `vector`, with the address to send to.
+    pub(super) fn to(address: SocketAddr, vector: Vec<libc::iovec>) -> Box<Self> {
+        let address = SockAddr::from(address);
+        let mut message = Self::new(vector);
+        message.address_len = address.len();
+        message.address = address.as_storage();
+        let len = message.address_len;
+        message.with_address(len)
+    }
+
+    /// Lets the header point to the address, `len` bytes of it.
+    pub(super) fn with_address(mut self: Box<Self>, len: libc::socklen_t) -> Box<Self> {
+        self.header.msg_name = ptr::from_mut(&mut self.address).cast();
+        self.header.msg_namelen = len;
+        self
+    }
+
+    /// The address that the kernel wrote.
+    fn received_from(self) -> Option<SocketAddr> {
+        // SAFETY: the storage was zeroed and the kernel wrote `msg_namelen` bytes of a socket address into it.
+        unsafe { SockAddr::new(self.address, self.header.msg_namelen) }.as_socket()
+    }
+}
+
+/// The part of `buffers` behind the first `moved` bytes, as the kernel wants it.
+pub(super) fn vector(buffers: &[Buffer], moved: usize) -> Vec<libc::iovec> {
+    let mut skip = moved;
+    let mut vector = Vec::with_capacity(buffers.len().min(MOST_BUFFERS));
+    for buffer in buffers {
+        let from = skip.min(buffer.len());
+        skip -= from;
+        let (start, len) = buffer.0.filled(from);
+        if len > 0 && vector.len() < MOST_BUFFERS {
+            vector.push(libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len });
+        }
+    }
+    vector
+}
+
+/// What a result means.
+pub(super) enum Step {
+    /// Not done yet: issue it again.
+    Again,
+    Done(Result<usize>),
+}
+
+impl Request {
+    /// How many bytes it is to send or write in all.
+    fn to_move(&self) -> usize {
+        match &self.operation {
+            Operation::Send { buffer } | Operation::WriteAt { buffer, .. } => buffer.len(),
+            Operation::SendVectored { buffers } => buffers.iter().map(|buffer| buffer.len()).sum(),
+            _ => 0,
+        }
+    }
+
+    /// What the kernel's `result` (a count, or a negative errno) means for this operation.
+    pub(super) fn advance(&mut self, result: i32) -> Step {
+        let moved = match result {
+            0.. => result as usize,
+            // The kernel asks to try again: a signal came in between.
+            _ if result == -libc::EINTR => return Step::Again,
+            _ => return Step::Done(Err(Error::from_errno(-result))),
+        };
+        match &mut self.operation {
+            Operation::Send { .. } | Operation::SendVectored { .. } | Operation::WriteAt { .. } => {
+                self.moved += moved;
+                let to_move = self.to_move();
+                assert!(self.moved <= to_move, "the kernel moved {} of {to_move} bytes", self.moved);
+                match moved {
+                    // Nothing went although something was left: no second try could end otherwise.
+                    0 if self.moved < to_move => Step::Done(Err(Error::IO_DEVICE)),
+                    _ if self.moved < to_move => Step::Again,
+                    _ => Step::Done(Ok(to_move)),
+                }
+            }
+            Operation::Recv { buffer } if buffer.capacity() == 0 => Step::Done(Ok(0)), // it only waited; `result` is poll's mask
+            Operation::Recv { buffer } => {
+                // SAFETY: the kernel wrote `moved` bytes into the room that `recv` was given.
+                unsafe { buffer.0.set_len(moved) };
+                self.moved = moved;
+                Step::Done(Ok(moved))
+            }
+            Operation::RecvFrom { buffer } => {
+                let message = self.message.as_ref().expect("a recvmsg has a message");
+                let cut = message.header.msg_flags & libc::MSG_TRUNC != 0;
+                // SAFETY: the kernel wrote `moved` bytes into the room that the message's vector named; without MSG_TRUNC
+                // among the call's flags it counts only what it wrote.
+                unsafe { buffer.0.set_len(moved) };
+                self.moved = moved;
+                Step::Done(if cut { Err(Error::MORE_DATA) } else { Ok(moved) })
+            }
+            Operation::ReadAt { buffer, .. } => {
+                let room = buffer.capacity();
+                // SAFETY: the kernel wrote `moved` bytes into the room that `read` was given.
+                unsafe { buffer.0.set_len(moved) };
+                self.moved = moved;
+                Step::Done(if moved == 0 && room > 0 { Err(Error::HANDLE_EOF) } else { Ok(moved) })
+            }
+            // The engine has put the buffer there.
+            Operation::RecvPooled { .. } | Operation::SendTo { .. } => {
+                self.moved = moved;
+                Step::Done(Ok(moved))
+            }
+            Operation::Accept { .. } | Operation::Connect { .. } | Operation::Sync { .. } => Step::Done(Ok(moved)),
+        }
+    }
+
+    /// The packet of its end.
+    pub(super) fn end(self, result: Result<usize>) -> Ended {
+        let Self { id, handle, operation, moved, message, .. } = self;
+        let from = match operation {
+            Operation::RecvFrom { .. } => message.and_then(|message| message.received_from()),
+            _ => None,
+        };
+        Ended { id, handle, operation, result, moved, accepted: None, more: false, from }
+    }
+}

@@ -1,0 +1,105 @@
+//! The deadlines of a port's operations.
+//!
+//! A handle has at most one live entry here: the earliest moment at which one of its operations may be overdue. It is not taken
+//! out when the operation ends in time, but looked at when it is due. So an operation with a deadline costs next to nothing.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use super::Handle;
+use crate::sync::Mutex;
+
+#[derive(Default)]
+pub(super) struct Timers {
+    heap: Mutex<BinaryHeap<Entry>>,
+    /// Nanoseconds of the first entry since [`epoch`], plus 1; 0 if there is none.
+    next: AtomicU64,
+}
+
+struct Entry {
+    at: Instant,
+    handle: Weak<Handle>,
+}
+
+impl Ord for Entry {
+    /// The earliest is the greatest: a `BinaryHeap` gives the greatest first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.at.cmp(&self.at)
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Entry {}
+
+fn epoch() -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
+}
+
+impl Timers {
+    /// Before the first deadline is computed: nothing may lie before the epoch.
+    pub(super) fn new() -> Self {
+        epoch();
+        Self::default()
+    }
+
+    pub(super) fn add(&self, at: Instant, handle: Weak<Handle>) {
+        let mut heap = self.heap.lock();
+        heap.push(Entry { at, handle });
+        self.publish(&heap);
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        match self.next.load(SeqCst) {
+            0 => None,
+            nanos => Some(epoch() + Duration::from_nanos(nanos - 1)),
+        }
+    }
+
+    /// Lets every handle that is due look at its operations.
+    pub(super) fn fire(&self) {
+        if self.next().is_none_or(|next| next > Instant::now()) {
+            return;
+        }
+        let now = Instant::now();
+        loop {
+            let due = {
+                let mut heap = self.heap.lock();
+                let due = if heap.peek().is_some_and(|entry| entry.at <= now) { heap.pop() } else { None };
+                self.publish(&heap);
+                due
+            };
+            let Some(entry) = due else { return };
+            if let Some(handle) = entry.handle.upgrade() {
+                handle.expire(now);
+            }
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        let entries = std::mem::take(&mut *self.heap.lock());
+        self.next.store(0, SeqCst);
+        drop(entries);
+    }
+
+    fn publish(&self, heap: &BinaryHeap<Entry>) {
+        // Rounded up: a timer never fires early.
+        let nanos = heap.peek().map_or(0, |entry| entry.at.saturating_duration_since(epoch()).as_nanos() as u64 + 1);
+        self.next.store(nanos, SeqCst);
+    }
+}

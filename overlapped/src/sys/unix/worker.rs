@@ -1,0 +1,97 @@
+//! A thread that takes packets from a port. It becomes one with its first dequeue and belongs to one port at most.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::{self, Thread};
+
+use super::Port;
+
+const NO_LANE: usize = usize::MAX;
+
+pub(super) struct Worker {
+    port: Weak<Port>,
+    thread: Thread,
+    /// The kernel's id of the thread.
+    pub(super) tid: i32,
+    /// The lane that it holds. Written under the port's scheduling lock.
+    lane: AtomicUsize,
+}
+
+/// Leaves the port when the thread ends.
+struct Membership(Arc<Worker>);
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if let Some(port) = self.0.port.upgrade() {
+            port.dismiss(&self.0);
+        }
+    }
+}
+
+thread_local! {
+    static MEMBERSHIP: RefCell<Option<Membership>> = const { RefCell::new(None) };
+}
+
+impl Worker {
+    /// This thread as a worker of `port`; it stops being one of another.
+    pub(super) fn join(port: &Arc<Port>) -> Arc<Self> {
+        if let Some(worker) = Self::of(port) {
+            return worker;
+        }
+        let worker = Arc::new(Self {
+            port: Arc::downgrade(port),
+            thread: thread::current(),
+            tid: rustix::thread::gettid().as_raw_nonzero().get(),
+            lane: AtomicUsize::new(NO_LANE),
+        });
+        let former = MEMBERSHIP.replace(Some(Membership(Arc::clone(&worker))));
+        drop(former); // outside the cell: leaving the other port may run anything
+        worker
+    }
+
+    /// This thread, if it is a worker of `port`.
+    fn of(port: &Arc<Port>) -> Option<Arc<Self>> {
+        MEMBERSHIP.with_borrow(|membership| {
+            let worker = &membership.as_ref()?.0;
+            std::ptr::eq(worker.port.as_ptr(), Arc::as_ptr(port)).then(|| Arc::clone(worker))
+        })
+    }
+
+    /// The lane of `port` that this thread holds.
+    #[inline]
+    pub(super) fn current_lane(port: *const Port) -> Option<usize> {
+        // A thread that is ending has left already.
+        MEMBERSHIP
+            .try_with(|membership| {
+                let membership = membership.try_borrow().ok()?;
+                let worker = &membership.as_ref()?.0;
+                std::ptr::eq(worker.port.as_ptr(), port).then(|| worker.lane()).flatten()
+            })
+            .ok()
+            .flatten()
+    }
+
+    /// This thread is no longer a worker of `port`.
+    pub(super) fn leave(port: &Arc<Port>) {
+        if Self::of(port).is_some() {
+            drop(MEMBERSHIP.take());
+        }
+    }
+
+    #[inline]
+    pub(super) fn lane(&self) -> Option<usize> {
+        match self.lane.load(Ordering::SeqCst) {
+            NO_LANE => None,
+            lane => Some(lane),
+        }
+    }
+
+    pub(super) fn set_lane(&self, lane: Option<usize>) {
+        self.lane.store(lane.unwrap_or(NO_LANE), Ordering::SeqCst);
+    }
+
+    pub(super) fn unpark(&self) {
+        self.thread.unpark();
+    }
+}
