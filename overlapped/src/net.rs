@@ -207,7 +207,7 @@ impl<K: 'static> Associated<TcpListener, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn accept(&self) -> Result<OperationId> {
-        self.start(Operation::Accept { standing: false })
+        self.start(Operation::Accept { standing: false, accepted: None })
     }
 
     /// Accepts connections until it is cancelled or the listener closed: a packet each, and a last one, in which `more` is
@@ -219,7 +219,7 @@ impl<K: 'static> Associated<TcpListener, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn accept_each(&self) -> Result<OperationId> {
-        self.start(Operation::Accept { standing: true })
+        self.start(Operation::Accept { standing: true, accepted: None })
     }
 }
 
@@ -231,7 +231,7 @@ impl<K: 'static> Associated<TcpStream, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn connect(&self, address: SocketAddr) -> Result<OperationId> {
-        self.start(Operation::Connect { address })
+        self.start(Operation::Connect { address: Box::new(address) })
     }
 
     /// Receives what is there, up to the buffer's capacity: [`Packet::Received`](crate::Packet::Received).
@@ -310,7 +310,7 @@ impl<K: 'static> Associated<UdpSocket, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn recv_from(&self, buffer: Buffer) -> Result<OperationId> {
-        self.start(Operation::RecvFrom { buffer })
+        self.start(Operation::RecvFrom { buffer, from: None })
     }
 
     /// Sends one datagram: [`Packet::SentTo`](crate::Packet::SentTo).
@@ -320,6 +320,6 @@ impl<K: 'static> Associated<UdpSocket, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn send_to(&self, buffer: Buffer, address: SocketAddr) -> Result<OperationId> {
-        self.start(Operation::SendTo { buffer, address })
+        self.start(Operation::SendTo { buffer, address: Box::new(address) })
     }
 }

@@ -228,8 +228,12 @@ impl<K: Send + Sync + 'static, M: Send + 'static> CompletionPort<K, M> {
         };
         let worker = || {
             let ended = catch_unwind(AssertUnwindSafe(|| {
-                while let Ok(packet) = self.dequeue(None) {
-                    handler(packet).unwrap_or_else(&fail);
+                loop {
+                    match self.dequeue(None) {
+                        Ok(packet) => handler(packet).unwrap_or_else(&fail),
+                        Err(Error::ABANDONED_WAIT) => break,
+                        Err(error) => break fail(error), // the system refuses the worker what it needs
+                    }
                 }
             }));
             self.port.leave();
@@ -449,12 +453,12 @@ pub enum Packet<K = (), M = ()> {
 
 impl<K: Send + Sync + 'static, M: Send + 'static> Packet<K, M> {
     fn new(delivered: Delivered) -> Self {
-        let Ended { handle, id, operation, result, moved, accepted, more, from } = match delivered {
+        let Ended { handle, id, operation, result, moved } = match delivered {
             Delivered::Ended(ended) => ended,
             Delivered::Posted(message) => return Self::Posted(Self::message(message)),
         };
         match operation {
-            Operation::Accept { .. } => {
+            Operation::Accept { standing: more, accepted } => {
                 let result =
                     result.map(|_| TcpStream::from_fd(accepted.expect("an accept that succeeded brings a socket")));
                 Self::Accepted { listener: Associated::new(handle), id, result, more }
@@ -462,16 +466,15 @@ impl<K: Send + Sync + 'static, M: Send + 'static> Packet<K, M> {
             Operation::Connect { .. } => {
                 Self::Connected { conn: Associated::new(handle), id, result: result.map(drop) }
             }
-            Operation::Recv { buffer } => Self::Received { conn: Associated::new(handle), id, buffer, result },
-            Operation::RecvPooled { buffer, .. } => {
+            Operation::Recv { buffer } | Operation::RecvPooled { buffer, .. } => {
                 Self::Received { conn: Associated::new(handle), id, buffer, result }
             }
             Operation::Send { buffer } => Self::Sent { conn: Associated::new(handle), id, buffer, sent: moved, result },
             Operation::SendVectored { buffers } => {
                 Self::SentVectored { conn: Associated::new(handle), id, buffers, sent: moved, result }
             }
-            Operation::RecvFrom { buffer } => {
-                let result = result.and_then(|bytes| Ok((bytes, from.ok_or(Error::ADDRESS_FAMILY)?)));
+            Operation::RecvFrom { buffer, from } => {
+                let result = result.and_then(|bytes| Ok((bytes, *from.ok_or(Error::ADDRESS_FAMILY)?)));
                 Self::ReceivedFrom { socket: Associated::new(handle), id, buffer, result }
             }
             Operation::SendTo { buffer, .. } => Self::SentTo { socket: Associated::new(handle), id, buffer, result },

@@ -112,12 +112,12 @@ impl Memory {
         }
     }
 
-    /// Where the kernel may write, and how much. Static bytes have no room.
+    /// Where the kernel may write, and how much. Static bytes are left alone: there is new room instead of them.
     pub(crate) fn room(&mut self) -> (*mut u8, usize) {
-        match self.owner {
-            Owner::Static => (self.start.as_ptr(), 0),
-            Owner::Vec | Owner::Pool { .. } => (self.start.as_ptr(), self.capacity),
+        if let Owner::Static = self.owner {
+            *self = Self::from_vec(Vec::with_capacity(self.capacity));
         }
+        (self.start.as_ptr(), self.capacity)
     }
 
     /// Where the kernel may read, from the byte `from` on, and how much.
@@ -216,6 +216,11 @@ impl Pool {
     /// Takes back an index that [`Pool::take_many`] gave, or that a `Memory` held.
     pub(crate) fn give_back(&self, index: u32) {
         self.free.lock().push(index);
+        self.tell();
+    }
+
+    /// Wakes those who wait for a buffer: one has come back, or has gone to a lane from which it can be had.
+    pub(crate) fn tell(&self) {
         // SeqCst on both sides: here "push, then look at `hungry`", in `wake_on_return` "set `hungry`, then look at `free`".
         // One of the two sees the other.
         if self.hungry.load(Ordering::SeqCst) {
@@ -229,8 +234,12 @@ impl Pool {
     }
 
     /// Wakes `waker` when a buffer has come back; at once if one is there.
-    pub(crate) fn wake_on_return(&self, waker: Waker) {
-        self.waiting.lock().push(waker);
+    pub(crate) fn wake_on_return(&self, waker: &Waker) {
+        let mut waiting = self.waiting.lock();
+        if !waiting.iter().any(|other| other.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+        drop(waiting);
         self.hungry.store(true, Ordering::SeqCst);
         if self.free() > 0 {
             let waiting = std::mem::take(&mut *self.waiting.lock());

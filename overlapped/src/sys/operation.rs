@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Handle;
+use super::{Descriptor, Handle};
 use crate::{Buffer, BufferPool, Result};
 
 /// Names one operation of a handle, from its start to its packet. Never used twice by a port.
@@ -23,14 +23,16 @@ pub enum Kind {
     File,
 }
 
-/// What is asked for, with the memory that it needs.
+/// What is asked for, with the memory that it needs. Kept small: it is moved with each packet.
 #[derive(Debug)]
 pub(crate) enum Operation {
+    /// `accepted`: the connection that it brought.
     Accept {
         standing: bool,
+        accepted: Option<Descriptor>,
     },
     Connect {
-        address: SocketAddr,
+        address: Box<SocketAddr>,
     },
     Recv {
         buffer: Buffer,
@@ -46,12 +48,14 @@ pub(crate) enum Operation {
     SendVectored {
         buffers: Vec<Buffer>,
     },
+    /// `from` is known at the end.
     RecvFrom {
         buffer: Buffer,
+        from: Option<Box<SocketAddr>>,
     },
     SendTo {
         buffer: Buffer,
-        address: SocketAddr,
+        address: Box<SocketAddr>,
     },
     ReadAt {
         buffer: Buffer,
@@ -74,12 +78,6 @@ pub(crate) struct Ended {
     pub(crate) result: Result<usize>,
     /// Bytes that were moved, also where `result` is an error.
     pub(crate) moved: usize,
-    /// The connection that an accept brought.
-    pub(crate) accepted: Option<super::Descriptor>,
-    /// Whether a standing accept goes on.
-    pub(crate) more: bool,
-    /// Where a datagram came from.
-    pub(crate) from: Option<SocketAddr>,
 }
 
 /// What a port delivers.

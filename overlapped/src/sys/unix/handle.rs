@@ -4,8 +4,8 @@
 //! keeps the others here, in line; that is all there is to the order that users rely on. Accepts and file operations have
 //! no order and go straight through.
 //!
-//! A handle stays with one lane as long as it has operations that have not been dequeued, so that their packets queue in
-//! order. Then it goes where it is next used.
+//! A line stays with one lane as long as it has operations that have not been dequeued, so that their packets queue in
+//! order. Then it goes where the handle is next used.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -13,26 +13,29 @@ use std::fmt;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
+use super::cancel::Cancel;
 use super::engine::InKernel;
 use super::lane::Lane;
 use super::request::{Request, Step};
+use super::standing::{Inflow, Standing, StandingFlight, pool_of};
 use super::{Descriptor, Port};
 use crate::sync::Mutex;
 use crate::sys::memory::Pool;
 use crate::sys::{Ended, Kind, Operation, OperationId};
-use crate::{Error, Result};
+use crate::{Buffer, Error, Result};
 
 pub(crate) struct Handle {
     port: Arc<Port>,
     kind: Kind,
     key: Box<dyn Any + Send + Sync>,
-    /// Operations that were started and whose packets have not been dequeued.
-    outstanding: AtomicU32,
+    /// Operations of each line that were started and whose packets have not been dequeued.
+    receives_outstanding: AtomicU32,
+    sends_outstanding: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -40,8 +43,10 @@ struct State {
     /// `None` once it is closed.
     fd: Option<OwnedFd>,
     closed: bool,
-    lane: usize,
+    /// What broke the connection. Linux says so once, and then that it ended orderly.
+    broken: Option<Error>,
     receives: Line,
+    inflow: Inflow,
     sends: Line,
     /// Operations without an order.
     others: Vec<Flight>,
@@ -58,6 +63,8 @@ struct State {
 struct Line {
     in_kernel: Option<Flight>,
     queued: VecDeque<Box<Request>>,
+    /// Where its packets go.
+    lane: u32,
     /// The first in `queued` waits for a buffer of its pool.
     stalled: bool,
 }
@@ -66,7 +73,7 @@ struct Line {
 struct Flight {
     id: OperationId,
     key: InKernel,
-    lane: usize,
+    lane: u32,
     deadline: Option<Instant>,
     /// Why we asked the kernel to end it early.
     ended_by: Option<Error>,
@@ -114,8 +121,13 @@ impl State {
     fn issue(&mut self, request: Box<Request>, port: &Port) -> std::result::Result<(), Box<Request>> {
         let (id, deadline, direction) = (request.id, request.deadline, direction(&request.operation));
         let Some(fd) = &self.fd else { return Err(request) };
-        let key = port.lane(self.lane).engine().start(request, fd.as_raw_fd(), self.drained)?;
-        let flight = Flight { id, key, lane: self.lane, deadline, ended_by: None };
+        let lane = match direction {
+            Direction::Receive => self.receives.lane,
+            Direction::Send => self.sends.lane,
+            Direction::None => port.current_lane().unwrap_or_else(|| port.home_lane()) as u32,
+        };
+        let key = port.lane(lane as usize).engine().start(request, fd.as_raw_fd(), self.drained)?;
+        let flight = Flight { id, key, lane, deadline, ended_by: None };
         match self.line(direction) {
             Some(line) => line.in_kernel = Some(flight),
             None => self.others.push(flight),
@@ -123,8 +135,21 @@ impl State {
         Ok(())
     }
 
-    /// Gives the kernel the next of a line, if it is free. What a closed port refuses goes to `refused`.
-    fn issue_next(&mut self, direction: Direction, port: &Port, refused: &mut VecDeque<Box<Request>>) {
+    /// Lets a line go on: what has arrived goes to the receives that wait for it, and the kernel gets the next operation if it has
+    /// none. What ends here is delivered.
+    fn go_on(&mut self, direction: Direction, handle: &Arc<Handle>, deliver: &mut impl FnMut(Ended)) {
+        let port = &handle.port;
+        if direction == Direction::Receive && self.receives.in_kernel.is_none() {
+            while !self.inflow.is_empty()
+                && let Some(request) = self.receives.queued.pop_front()
+            {
+                let filled = self.inflow.fill(request);
+                deliver(self.correct(filled));
+            }
+            if self.stand(handle) {
+                return;
+            }
+        }
         loop {
             let Some(line) = self.line(direction) else { return };
             if line.in_kernel.is_some() || line.stalled {
@@ -133,9 +158,71 @@ impl State {
             let Some(request) = line.queued.pop_front() else { return };
             match self.issue(request, port) {
                 Ok(()) => return,
-                Err(request) => refused.push_back(request),
+                Err(request) => deliver(request.end(Err(Error::ABANDONED_WAIT))),
             }
         }
+    }
+
+    /// Whether the next receive is a standing one's business. Arms one where it should be, and ends one that is in the way.
+    fn stand(&mut self, handle: &Arc<Handle>) -> bool {
+        let Some(next) = self.receives.queued.front() else { return true };
+        if self.receives.stalled {
+            return true;
+        }
+        let port = &handle.port;
+        let wanted = pool_of(next).filter(|_| handle.kind == Kind::Stream && self.inflow.is_calm());
+        match (&mut self.inflow.flight, wanted) {
+            (Some(flight), Some(pool)) if !flight.ending && Arc::ptr_eq(&flight.standing.pool.0, &pool.0) => true,
+            (Some(flight), _) => {
+                flight.end(port);
+                true // until it has landed
+            }
+            (None, Some(pool)) => {
+                let lane = port.lane(self.receives.lane as usize);
+                let Some(fd) = self.fd.as_ref().filter(|_| lane.engine().has_standing_receives()) else { return false };
+                let standing = Standing::new(handle, pool);
+                match lane.engine().receive_each(&standing, fd.as_raw_fd()) {
+                    Some(key) => {
+                        let (lane, tid) = (self.receives.lane, lane.tid.load(SeqCst));
+                        self.inflow.flight = Some(StandingFlight { standing, key, lane, tid, ending: false });
+                        true
+                    }
+                    None => false, // the port is closed, and refuses the receive too
+                }
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// An end that follows a break is no orderly one.
+    fn correct(&mut self, mut ended: Ended) -> Ended {
+        match (&ended.operation, ended.result) {
+            (Operation::Recv { .. } | Operation::RecvPooled { .. }, Ok(0)) => {
+                let room = !matches!(&ended.operation, Operation::Recv { buffer } if buffer.capacity() == 0);
+                if self.broken.is_none() && room && self.sending == Half::Open && self.fd.as_ref().is_some_and(is_reset)
+                {
+                    self.broken = Some(Error::NETNAME_DELETED);
+                }
+                if let Some(error) = self.broken {
+                    ended.result = Err(error);
+                }
+            }
+            (
+                Operation::Recv { .. }
+                | Operation::RecvPooled { .. }
+                | Operation::Send { .. }
+                | Operation::SendVectored { .. },
+                Err(error),
+            ) => {
+                let breaks =
+                    [Error::NETNAME_DELETED, Error::SEM_TIMEOUT, Error::HOST_UNREACHABLE, Error::NETWORK_UNREACHABLE];
+                if breaks.contains(&error) {
+                    self.broken = Some(error);
+                }
+            }
+            _ => {}
+        }
+        ended
     }
 
     /// Takes the flight of a request that the kernel has given back.
@@ -151,7 +238,7 @@ impl State {
     /// has it. Returns how many it picked.
     fn end_early(
         &mut self,
-        port: &Port,
+        handle: &Arc<Handle>,
         error: Error,
         ended: &mut VecDeque<Box<Request>>,
         which: impl Fn(OperationId, Option<Instant>) -> bool,
@@ -159,6 +246,8 @@ impl State {
         let before = ended.len();
         let mut in_kernel = 0;
         for line in [&mut self.receives, &mut self.sends] {
+            // Without its first the line is not stalled any more.
+            line.stalled &= line.queued.front().is_some_and(|first| !which(first.id, first.deadline));
             let queued = std::mem::take(&mut line.queued);
             for request in queued {
                 match which(request.id, request.deadline) {
@@ -166,14 +255,14 @@ impl State {
                     false => line.queued.push_back(request),
                 }
             }
-            line.stalled &= !line.queued.is_empty();
         }
         let flights = self.receives.in_kernel.iter_mut().chain(&mut self.sends.in_kernel).chain(&mut self.others);
         for flight in flights.filter(|flight| which(flight.id, flight.deadline)) {
             in_kernel += 1;
             if flight.ended_by.is_none() {
                 flight.ended_by = Some(error);
-                port.lane(flight.lane).engine().cancel(flight.key);
+                let cancel = Cancel::Request { handle: Arc::downgrade(handle), key: flight.key };
+                handle.port.lane(flight.lane as usize).engine().cancel(Box::new(cancel));
             }
         }
         ended.len() - before + in_kernel
@@ -223,8 +312,9 @@ impl Handle {
         let state = State {
             fd: Some(fd),
             closed: false,
-            lane: 0,
+            broken: None,
             receives: Line::default(),
+            inflow: Inflow::default(),
             sends: Line::default(),
             others: Vec::new(),
             sending: Half::Open,
@@ -232,7 +322,8 @@ impl Handle {
             drained: false,
             timer_at: None,
         };
-        Ok(Self { port, kind, key, outstanding: AtomicU32::new(0), state: Mutex::new(state) })
+        let (receives_outstanding, sends_outstanding) = (AtomicU32::new(0), AtomicU32::new(0));
+        Ok(Self { port, kind, key, receives_outstanding, sends_outstanding, state: Mutex::new(state) })
     }
 
     pub(crate) fn key(&self) -> &(dyn Any + Send + Sync) {
@@ -260,47 +351,76 @@ impl Handle {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let here = self.port.current_lane();
         let id = self.port.next_id();
-        let request = Box::new(Request { id, handle: Arc::clone(self), operation, deadline, moved: 0, message: None });
+        let request = Request::new(id, Arc::clone(self), operation, deadline);
 
-        let mut state = self.state.lock();
-        if self.outstanding.fetch_add(1, Ordering::SeqCst) == 0 {
-            state.lane = here.unwrap_or_else(|| self.port.home_lane());
-        }
-        let lane = state.lane;
+        let mut ended = Vec::new();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let home = || here.unwrap_or_else(|| self.port.home_lane()) as u32;
+        let lane = match direction {
+            Direction::Receive => {
+                if self.receives_outstanding.fetch_add(1, SeqCst) == 0 && state.inflow.flight.is_none() {
+                    state.receives.lane = home();
+                }
+                state.receives.lane
+            }
+            Direction::Send => {
+                if self.sends_outstanding.fetch_add(1, SeqCst) == 0 {
+                    state.sends.lane = home();
+                }
+                state.sends.lane
+            }
+            Direction::None => home(),
+        };
         let refusal = match direction {
             _ if state.closed => Some(Error::INVALID_HANDLE),
             Direction::Send if state.sending != Half::Open => Some(Error::SHUTDOWN),
             Direction::Receive if state.receiving != Half::Open => Some(Error::SHUTDOWN),
+            // To the kernel it would mean the descriptor's own position, which an overlapped file has not.
+            _ if matches!(request.operation, Operation::ReadAt { offset: u64::MAX, .. }) => {
+                Some(Error::INVALID_PARAMETER)
+            }
             _ => None,
         };
         if let Some(error) = refusal {
-            drop(state);
-            self.port.deliver(request.end(Err(error)), lane);
+            drop(guard);
+            self.port.deliver(request.end(Err(error)), lane as usize);
             return Ok(id);
         }
         if let Some(deadline) = deadline {
             state.schedule(deadline, self);
         }
-        let refused = match state.line(direction) {
-            Some(line) if line.in_kernel.is_some() || !line.queued.is_empty() => {
+        match state.line(direction) {
+            Some(line) => {
                 line.queued.push_back(request);
-                None
+                state.go_on(direction, self, &mut |end| ended.push(end));
             }
-            _ => state.issue(request, &self.port).err(),
-        };
-        drop(state);
-        if refused.is_some() {
-            return Err(Error::ABANDONED_WAIT); // the port was closed in between; the request is dropped outside the lock
+            None => {
+                if let Err(request) = state.issue(request, &self.port) {
+                    ended.push(request.end(Err(Error::ABANDONED_WAIT)));
+                }
+            }
         }
-        if here != Some(lane) {
-            self.port.attend(lane);
+        drop(guard);
+        for ended in ended {
+            self.port.deliver(ended, lane as usize); // a closed port drops it
+        }
+        if self.port.is_closed() {
+            return Err(Error::ABANDONED_WAIT);
+        }
+        if here != Some(lane as usize) {
+            self.port.attend(lane as usize);
         }
         Ok(id)
     }
 
     /// The packet of one of its operations is about to be handed to a worker.
-    pub(super) fn dequeued(&self) {
-        self.outstanding.fetch_sub(1, Ordering::SeqCst);
+    pub(super) fn dequeued(&self, operation: &Operation) {
+        match direction(operation) {
+            Direction::Receive => _ = self.receives_outstanding.fetch_sub(1, SeqCst),
+            Direction::Send => _ = self.sends_outstanding.fetch_sub(1, SeqCst),
+            Direction::None => {}
+        }
     }
 
     /// The kernel has given a request back: decides what that means, issues what comes next, and gives packets to `deliver`.
@@ -315,23 +435,25 @@ impl Handle {
         let handle = Arc::clone(&request.handle);
         let direction = direction(&request.operation);
         let step = request.advance(result);
-        let mut refused = VecDeque::new();
 
-        let mut state = handle.state.lock();
+        let mut guard = handle.state.lock();
+        let state = &mut *guard;
         let flight = state.land(direction, key);
         if direction == Direction::Receive {
             state.drained = !nonempty;
+            state.inflow.received(nonempty);
         }
         let step = match (step, flight.ended_by) {
             (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, Some(error)) => Step::Done(Err(error)),
             // Nobody asked for it: the kernel cancels the requests of a thread that exits. The operation outlives it.
             (Step::Done(Err(Error::OPERATION_ABORTED)), None) => Step::Again,
+            (Step::Done(Err(Error::NO_SYSTEM_RESOURCES)), Some(error)) => Step::Done(Err(error)),
             (Step::Done(Err(Error::NO_SYSTEM_RESOURCES)), None)
                 if matches!(request.operation, Operation::RecvPooled { .. }) =>
             {
                 state.receives.queued.push_front(request);
                 state.receives.stalled = true;
-                drop(state);
+                drop(guard);
                 lane.starve(handle);
                 return;
             }
@@ -343,44 +465,86 @@ impl Handle {
                 Err(request) => Some(request.end(Err(Error::ABANDONED_WAIT))),
             },
             // A standing accept that the kernel ended, although neither we nor the listener did.
-            (Step::Done(result), Operation::Accept { standing: true })
+            (Step::Done(result), Operation::Accept { standing: true, .. })
                 if flight.ended_by.is_none() && passes(&result) =>
             {
                 let ended = handle.accepted(request.id, result, true);
                 match state.issue(request, &handle.port) {
-                    Ok(()) => {
-                        handle.outstanding.fetch_add(1, Ordering::SeqCst);
-                        Some(ended)
-                    }
-                    Err(_) => Some(Ended { more: false, ..ended }),
+                    Ok(()) => Some(ended),
+                    Err(_) => Some(ended), // the port is closed, and drops it
                 }
             }
             (Step::Done(result), Operation::Accept { .. }) => Some(handle.accepted(request.id, result, false)),
+            (Step::Done(result), _) if flight.ended_by.is_none() => Some(state.correct(request.end(result))),
             (Step::Done(result), _) => Some(request.end(result)),
         };
-        state.issue_next(direction, &handle.port, &mut refused);
-        state.settle();
-        drop(state);
-
-        ended.into_iter().for_each(&mut *deliver);
-        for request in refused {
-            deliver(request.end(Err(Error::ABANDONED_WAIT)));
+        if let Some(ended) = ended {
+            deliver(ended);
         }
+        state.go_on(direction, &handle, deliver);
+        state.settle();
+    }
+
+    /// The standing receive of a handle has brought something, or ended. Returns the handle if this may be
+    /// its last owner: to be dropped with no lock held, since the key in it is the user's.
+    pub(super) fn arrived(
+        standing: &Standing,
+        result: i32,
+        buffer: Option<Buffer>,
+        more: bool,
+        lane: &Lane,
+        deliver: &mut impl FnMut(Ended),
+    ) -> Option<Arc<Self>> {
+        let handle = standing.handle.upgrade()?; // else dropped meanwhile; so is the buffer
+        let mut kept_by_packet = false;
+        let mut deliver = |ended| {
+            kept_by_packet = true;
+            deliver(ended);
+        };
+        let mut guard = handle.state.lock();
+        let state = &mut *guard;
+        if !more {
+            state.inflow.flight = None;
+        }
+        match (result, buffer) {
+            _ if state.closed => {}
+            (1.., Some(buffer)) => state.inflow.hold(buffer),
+            (0.., _) => state.inflow.hold_end(Ok(0)),
+            (_, _) if result == -libc::ECANCELED || result == -libc::EINVAL => {} // ended by us, by the exit of a thread, or not known
+            (_, _) if result == -libc::ENOBUFS => {
+                if !state.receives.queued.is_empty() {
+                    state.receives.stalled = true;
+                    lane.starve(Arc::clone(&handle));
+                }
+            }
+            _ => state.inflow.hold_end(Err(Error::from_errno(-result))),
+        }
+        state.go_on(Direction::Receive, &handle, &mut deliver);
+        if !state.inflow.is_empty() {
+            state.inflow.settle(lane.engine().is_scarce(&standing.pool.0), &handle.port);
+        }
+        if let Some(flight) = &mut state.inflow.flight
+            && flight.tid != lane.tid.load(SeqCst)
+        {
+            flight.end(&handle.port); // armed by a worker that has since lost the lane; the present one arms it anew
+        }
+        state.settle();
+        drop(guard);
+        (!kept_by_packet).then_some(handle)
     }
 
     /// A standing accept has brought a connection and goes on.
     pub(super) fn another(request: &Request, result: i32, deliver: &mut impl FnMut(Ended)) {
         let handle = &request.handle;
         let result = if result < 0 { Err(Error::from_errno(-result)) } else { Ok(result as usize) };
-        handle.outstanding.fetch_add(1, Ordering::SeqCst);
         deliver(handle.accepted(request.id, result, true));
     }
 
     fn accepted(self: &Arc<Self>, id: OperationId, result: Result<usize>, more: bool) -> Ended {
         // SAFETY: the kernel gave this descriptor to us as the result of an accept, and this is the only place that takes it.
         let accepted = result.ok().map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
-        let operation = Operation::Accept { standing: more };
-        Ended { id, handle: Arc::clone(self), operation, result, moved: 0, accepted, more, from: None }
+        let operation = Operation::Accept { standing: more, accepted };
+        Ended { id, handle: Arc::clone(self), operation, result, moved: 0 }
     }
 
     /// The pool that its next receive waits for, if it does.
@@ -392,18 +556,39 @@ impl Handle {
         }
     }
 
-    /// A buffer has come back to the pool that this handle's next receive waits for.
-    pub(super) fn unstall(&self) {
-        let mut refused = VecDeque::new();
+    /// There are buffers again for its next receive: on its own lane or, `elsewhere`, on another one. The line can go there only if
+    /// no packet of it waits where it was. Returns whether the receive goes on.
+    pub(super) fn unstall(self: &Arc<Self>, elsewhere: Option<usize>) -> bool {
+        let mut ended = Vec::new();
         let mut state = self.state.lock();
-        if std::mem::take(&mut state.receives.stalled) {
-            state.issue_next(Direction::Receive, &self.port, &mut refused);
+        if let Some(lane) = elsewhere {
+            if self.receives_outstanding.load(SeqCst) as usize > state.receives.queued.len() {
+                return false;
+            }
+            state.receives.lane = lane as u32;
         }
+        state.receives.stalled = false;
+        state.go_on(Direction::Receive, self, &mut |end| ended.push(end));
+        let lane = state.receives.lane as usize;
         drop(state);
+        for ended in ended {
+            self.port.deliver(ended, lane);
+        }
+        if elsewhere.is_some() {
+            self.port.attend(lane);
+        }
+        true
+    }
+
+    /// Whether it has asked the kernel to end this request, and the kernel has not given it back.
+    pub(super) fn is_cancelling(&self, key: InKernel) -> bool {
+        let state = self.state.lock();
+        let mut flights = state.receives.in_kernel.iter().chain(&state.sends.in_kernel).chain(&state.others);
+        flights.any(|flight| flight.key == key && flight.ended_by.is_some())
     }
 
     /// Cancels one operation, or all.
-    pub(crate) fn cancel(&self, operation: Option<OperationId>) -> Result<()> {
+    pub(crate) fn cancel(self: &Arc<Self>, operation: Option<OperationId>) -> Result<()> {
         match self.end_early(
             Error::OPERATION_ABORTED,
             |_| {},
@@ -414,9 +599,24 @@ impl Handle {
         }
     }
 
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(self: &Arc<Self>) {
         let error = if self.kind == Kind::Listener { Error::OPERATION_ABORTED } else { Error::CONNECTION_ABORTED };
-        self.end_early(error, |state| state.closed = true, |_, _| true);
+        let close = |state: &mut State| {
+            state.closed = true;
+            if let Some(flight) = &mut state.inflow.flight {
+                flight.end(&self.port);
+            }
+            drop(state.inflow.clear());
+        };
+        self.end_early(error, close, |_, _| true);
+        if let Some(lane) = self.standing_lane() {
+            self.port.attend(lane);
+        }
+    }
+
+    /// The lane of its standing receive, if it has one.
+    fn standing_lane(&self) -> Option<usize> {
+        self.state.lock().inflow.flight.as_ref().map(|flight| flight.lane as usize)
     }
 
     /// Ends what is overdue.
@@ -433,7 +633,7 @@ impl Handle {
     }
 
     fn end_early(
-        &self,
+        self: &Arc<Self>,
         error: Error,
         first: impl FnOnce(&mut State),
         which: impl Fn(OperationId, Option<Instant>) -> bool,
@@ -441,16 +641,27 @@ impl Handle {
         let mut ended = VecDeque::new();
         let mut state = self.state.lock();
         first(&mut state);
-        let count = state.end_early(&self.port, error, &mut ended, which);
+        let count = state.end_early(self, error, &mut ended, which);
+        let mut next = Vec::new();
+        state.go_on(Direction::Receive, self, &mut |end| next.push(end));
         state.settle();
-        let lane = state.lane;
+        let (receives, sends) = (state.receives.lane as usize, state.sends.lane as usize);
+        let others = state.others.first().map(|flight| flight.lane as usize);
         drop(state);
-        if count > ended.len() && self.port.current_lane() != Some(lane) {
-            self.port.attend(lane); // the kernel has to see the cancels
+        if count > 0 {
+            // The kernel has to see the cancels, and what comes next.
+            let here = self.port.current_lane();
+            [Some(receives), Some(sends), others]
+                .into_iter()
+                .flatten()
+                .filter(|lane| here != Some(*lane))
+                .for_each(|lane| self.port.attend(lane));
         }
         for request in ended {
+            let lane = if direction(&request.operation) == Direction::Send { sends } else { receives };
             self.port.deliver(request.end(Err(error)), lane);
         }
+        next.into_iter().for_each(|ended| self.port.deliver(ended, receives));
         count
     }
 
@@ -468,6 +679,32 @@ impl Handle {
         }
         Ok(())
     }
+}
+
+impl Drop for Handle {
+    /// Nobody waits for anything; only a standing receive may be left, and must go before the socket can.
+    fn drop(&mut self) {
+        let flight = self.state.lock().inflow.flight.take();
+        if let Some(mut flight) = flight {
+            let lane = flight.lane as usize;
+            flight.end(&self.port);
+            if self.port.current_lane() != Some(lane) {
+                self.port.attend(lane);
+            }
+        }
+    }
+}
+
+/// Whether a connection whose end was just read is gone altogether, although this side has not shut its half: then the end was a
+/// reset, of which an operation of the other direction has taken the error and may not have told us yet.
+fn is_reset(fd: &OwnedFd) -> bool {
+    const TCP_CLOSE: u8 = 7;
+    let (mut state, mut len) = (0u8, 1);
+    // SAFETY: the kernel writes at most `len` bytes of its `tcp_info`, the first of which is the state, to `state`.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut state).cast(), &mut len)
+    };
+    result == 0 && len == 1 && state == TCP_CLOSE
 }
 
 /// Whether a standing accept goes on after this: a connection that failed on its way in does not end it, a shortage does.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::Wake;
+use std::task::{Wake, Waker};
 
 use super::engine::{Engine, Event, Reaper};
 use super::{Handle, Port};
@@ -37,15 +37,21 @@ pub(super) struct Lane {
     pub(super) tid: AtomicI32,
     /// Counts the packets that its holder asked for: as long as it stands still, the holder is in its handler.
     pub(super) beat: AtomicU64,
+    /// Its holder is out of the port's code. It may block there; in here it holds locks, for a moment.
+    pub(super) in_handler: AtomicBool,
     /// Packets taken since the engine was last entered.
     pub(super) since_enter: AtomicU32,
     /// Its holder has been woken and has not yet come round.
     kicked: AtomicBool,
+    /// Threads that are on their way into the engine's sleep, or in it.
+    pub(super) sleepers: AtomicUsize,
     /// Nobody holds it, and a sleeping worker of another lane is told when something ends here.
     pub(super) watched: AtomicBool,
     /// Handles with a receive that waits for a buffer.
     starved: Mutex<Vec<Arc<Handle>>>,
     starving: AtomicBool,
+    /// What a pool calls when a buffer comes back.
+    hungry: OnceLock<Waker>,
 }
 
 struct Ready {
@@ -64,11 +70,14 @@ impl Lane {
             holder: AtomicU8::new(Holder::Nobody as u8),
             tid: AtomicI32::new(0),
             beat: AtomicU64::new(0),
+            in_handler: AtomicBool::new(false),
             since_enter: AtomicU32::new(0),
             kicked: AtomicBool::new(false),
+            sleepers: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
             starved: Mutex::new(Vec::new()),
             starving: AtomicBool::new(false),
+            hungry: OnceLock::new(),
         }
     }
 
@@ -122,10 +131,10 @@ impl Lane {
         }
         let mut ready = self.ready.lock();
         let ended = ready.queue.pop_front();
-        self.ready_len.store(ready.queue.len(), Ordering::SeqCst);
+        self.ready_len.store(ready.queue.len(), Ordering::Release);
         drop(ready);
         if let Some(ended) = &ended {
-            ended.handle.dequeued();
+            ended.handle.dequeued(&ended.operation);
         }
         ended
     }
@@ -147,7 +156,8 @@ impl Lane {
         if !engine.has_completions() {
             return;
         }
-        let mut dropped = VecDeque::new();
+        let mut woken = false;
+        let (mut dropped, mut orphans) = (VecDeque::new(), Vec::new());
         let mut guard = self.ready.lock();
         let Ready { queue, reaper } = &mut *guard;
         let reaper = reaper.as_mut().expect("an engine comes with its reaper");
@@ -157,14 +167,29 @@ impl Lane {
                 Handle::complete(request, key, result, nonempty, self, &mut deliver);
             }
             Event::Another { request, result } => Handle::another(request, result, &mut deliver),
+            Event::Arrived { standing, result, buffer, more } => {
+                orphans.extend(Handle::arrived(standing, result, buffer, more, self, &mut deliver));
+            }
+            Event::NotFound(cancel) => {
+                if cancel.is_needed(|handle| orphans.push(handle)) {
+                    engine.cancel(cancel);
+                }
+            }
+            Event::Woken => woken = true,
             Event::Watched(lane) => port.lane(lane).watched.store(false, Ordering::SeqCst),
         });
         if port.is_closed() {
             std::mem::swap(&mut dropped, queue);
         }
-        self.ready_len.store(queue.len(), Ordering::SeqCst);
+        let queued = queue.len();
+        self.ready_len.store(queued, Ordering::SeqCst);
         drop(guard);
-        drop(dropped); // outside the lock: keys and messages are the user's
+        // Another thread has looked and is about to sleep: what was taken out here would have kept it awake. One that sleeps
+        // already wakes from any completion, so this does not go round.
+        if (woken || queued > 0) && self.sleepers.load(Ordering::SeqCst) > 0 {
+            engine.wake();
+        }
+        drop((dropped, orphans)); // outside the lock: keys and messages are the user's
     }
 
     /// Drops what is queued. The port is closed.
@@ -211,13 +236,27 @@ impl Lane {
             let mut fed = engine.has_buffers(&pool);
             if !fed {
                 // Asked first, looked again afterwards: a buffer that comes back in between is not missed.
-                pool.wake_on_return(Arc::new(Hungry { port: Arc::downgrade(port), lane: self.index }).into());
+                pool.wake_on_return(
+                    self.hungry
+                        .get_or_init(|| Arc::new(Hungry { port: Arc::downgrade(port), lane: self.index }).into()),
+                );
                 engine.refill();
                 fed = engine.has_buffers(&pool);
             }
-            match fed {
-                true => handle.unstall(),
-                false => hungry.push(handle),
+            // Another lane may have been given buffers that it does not use.
+            let rich = || {
+                let others = port.lanes().iter().filter(|lane| lane.index != self.index);
+                others
+                    .filter(|lane| lane.equipped().is_some_and(|engine| engine.has_buffers(&pool)))
+                    .map(|lane| lane.index)
+                    .next()
+            };
+            let goes_on = match fed {
+                true => handle.unstall(None),
+                false => rich().is_some_and(|lane| handle.unstall(Some(lane))),
+            };
+            if !goes_on {
+                hungry.push(handle);
             }
         }
         self.starving.store(!hungry.is_empty(), Ordering::SeqCst);

@@ -3,12 +3,14 @@
 //! The way of an operation, from top to bottom: [`handle`] takes it and puts it in line, [`engine`] starts it, the kernel does
 //! it, [`lane`] reaps it, [`handle`] decides what that means, and [`port`] gives the packet to a worker.
 
+mod cancel;
 mod engine;
 mod handle;
 mod lane;
 mod monitor;
 mod port;
 mod request;
+mod standing;
 mod timers;
 mod worker;
 

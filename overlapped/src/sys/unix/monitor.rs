@@ -127,7 +127,7 @@ fn look_at(port: &Arc<Port>, beats: &mut [u64]) -> Option<Duration> {
 
 fn long_in_handler(port: &Arc<Port>, lane: &Lane) {
     let tid = lane.tid.load(Ordering::SeqCst);
-    if port.has_reserve() && is_blocked(tid) {
+    if lane.in_handler.load(Ordering::Relaxed) && port.has_reserve() && is_blocked(tid) {
         port.relieve(lane, tid);
         return;
     }

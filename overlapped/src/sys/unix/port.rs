@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,24 @@ pub(crate) struct Port {
     closed: AtomicBool,
     /// Held while the port is being closed, so that everybody who closes it waits for the end of that.
     closing: Mutex<()>,
+    /// The thread that holds `closing`: user data that it drops may close the port in turn.
+    closer: AtomicI32,
+}
+
+/// Says who closes a port, until it is dropped: a drop of user data may panic.
+struct Closer<'a>(&'a AtomicI32);
+
+impl<'a> Closer<'a> {
+    fn new(closer: &'a AtomicI32, this: i32) -> Self {
+        closer.store(this, Ordering::SeqCst);
+        Self(closer)
+    }
+}
+
+impl Drop for Closer<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
 }
 
 #[derive(Default)]
@@ -76,6 +94,7 @@ impl Port {
             rotation: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             closing: Mutex::new(()),
+            closer: AtomicI32::new(0),
         });
         monitor::watch(&port)?;
         Ok(port)
@@ -168,6 +187,14 @@ impl Port {
 
     pub(crate) fn dequeue(self: &Arc<Self>, timeout: Option<Duration>) -> Result<Delivered> {
         let worker = Worker::join(self);
+        let delivered = self.dequeue_as(&worker, timeout);
+        if let Some(lane) = worker.lane() {
+            self.lanes[lane].in_handler.store(true, Ordering::Relaxed);
+        }
+        delivered
+    }
+
+    fn dequeue_as(self: &Arc<Self>, worker: &Arc<Worker>, timeout: Option<Duration>) -> Result<Delivered> {
         // A timeout beyond the end of time is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let poll = timeout == Some(Duration::ZERO);
@@ -177,16 +204,17 @@ impl Port {
                 return Err(Error::ABANDONED_WAIT);
             }
             let Some(index) = worker.lane() else {
-                self.park(&worker, deadline)?;
+                self.park(worker, deadline)?;
                 continue;
             };
             let lane = &self.lanes[index];
             let beat = lane.beat.load(Ordering::Relaxed);
             lane.beat.store(beat.wrapping_add(1), Ordering::Relaxed);
+            lane.in_handler.store(false, Ordering::Relaxed);
             let batch = lane.since_enter.load(Ordering::Relaxed);
             if batch < BATCH {
                 lane.since_enter.store(batch + 1, Ordering::Relaxed);
-                if let Some(delivered) = self.take(lane, batch.is_multiple_of(2)) {
+                if let Some(delivered) = self.take(lane, batch) {
                     return Ok(delivered);
                 }
                 if polled || deadline.is_some_and(|deadline| deadline <= Instant::now()) && !poll {
@@ -194,22 +222,27 @@ impl Port {
                 }
             }
             polled = poll;
-            self.advance(&worker, lane, deadline, poll || batch >= BATCH)?;
+            self.advance(worker, lane, deadline, poll || batch >= BATCH)?;
         }
     }
 
     /// Takes a packet if one is queued, without asking the engine.
     pub(crate) fn dequeue_queued(self: &Arc<Self>) -> Option<Delivered> {
         let lane = &self.lanes[self.current_lane()?];
-        if self.is_closed() { None } else { self.take(lane, false) }
+        if self.is_closed() { None } else { self.take(lane, 1) }
     }
 
     /// The next packet for the holder of `lane`: of its own queue, posted, or of another lane.
-    fn take(&self, lane: &Lane, posted_first: bool) -> Option<Delivered> {
+    fn take(&self, lane: &Lane, batch: u32) -> Option<Delivered> {
         let posted = || self.pop_posted().map(Delivered::Posted);
         let own = || lane.pop().map(Delivered::Ended);
         // In turn, so that a handler that posts to itself does not keep the others waiting, nor they it.
-        let delivered = if posted_first { posted().or_else(own) } else { own().or_else(posted) };
+        // Now and then another lane comes first: its worker may compute for long while there is always something to do here.
+        let delivered = match batch {
+            _ if batch % 32 == 31 => self.steal(lane).map(Delivered::Ended).or_else(own).or_else(posted),
+            _ if batch.is_multiple_of(2) => posted().or_else(own),
+            _ => own().or_else(posted),
+        };
         let delivered = delivered.or_else(|| {
             lane.reap(self);
             own().or_else(|| self.steal(lane).map(Delivered::Ended))
@@ -263,7 +296,11 @@ impl Port {
             self.timers.fire();
             return Ok(());
         }
-        self.announce(worker, lane);
+        lane.sleepers.fetch_add(1, Ordering::SeqCst);
+        if !self.announce(worker, lane) {
+            lane.sleepers.fetch_sub(1, Ordering::SeqCst);
+            return Ok(()); // the lane was taken away
+        }
         // Announced first, looked afterwards: whoever queues something either is seen here or sees this worker waiting.
         let nothing = !self.is_closed() && self.posted_len.load(Ordering::SeqCst) == 0 && lane.ready_len() == 0;
         let wait = if nothing && !self.look_around(lane) {
@@ -276,6 +313,7 @@ impl Port {
             Wait::No
         };
         let entered = lane.engine().enter(wait);
+        lane.sleepers.fetch_sub(1, Ordering::SeqCst);
         lane.reap(self);
         self.resume(worker, lane);
         self.timers.fire();
@@ -303,14 +341,21 @@ impl Port {
 
     // Scheduling: who holds which lane. All of it under the scheduling lock.
 
-    /// The worker is about to sleep in its lane's engine.
-    fn announce(&self, worker: &Arc<Worker>, lane: &Lane) {
+    /// The worker is about to sleep in its lane's engine; unless it has no lane any more.
+    fn announce(&self, worker: &Arc<Worker>, lane: &Lane) -> bool {
         let mut sched = self.sched.lock();
-        if worker.lane() == Some(lane.index) && sched.position(worker).is_none() {
+        if worker.lane() != Some(lane.index) {
+            return false;
+        }
+        if sched.position(worker).is_none() {
             sched.waiters.push(Arc::clone(worker));
             self.publish(&sched);
+            // Cleared before the look that follows: a wake-up from here on is either seen by that or ends the sleep. One that was
+            // meant for a former holder may have set it.
+            lane.awake();
             lane.set_holder(Holder::Waiting);
         }
+        true
     }
 
     /// The worker has slept. If a later comer waits and there is something to do, the lane goes to that one (P02).
@@ -344,6 +389,7 @@ impl Port {
             former.set_lane(None);
         }
         lane.tid.store(heir.tid, Ordering::SeqCst);
+        lane.in_handler.store(false, Ordering::Relaxed);
         lane.set_holder(Holder::Running);
         heir.set_lane(Some(lane.index));
         heir.unpark();
@@ -483,7 +529,12 @@ impl Port {
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        let this = rustix::thread::gettid().as_raw_nonzero().get();
+        if self.closer.load(Ordering::SeqCst) == this {
+            return; // from a drop of user data below; it goes on there
+        }
         let _closing = self.closing.lock();
+        let _closer = Closer::new(&self.closer, this);
         {
             let sched = self.sched.lock();
             for worker in &sched.waiters {

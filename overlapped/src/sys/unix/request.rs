@@ -96,6 +96,15 @@ pub(super) enum Step {
 }
 
 impl Request {
+    pub(super) fn new(
+        id: OperationId,
+        handle: Arc<Handle>,
+        operation: Operation,
+        deadline: Option<Instant>,
+    ) -> Box<Self> {
+        recycle::put(Self { id, handle, operation, deadline, moved: 0, message: None })
+    }
+
     /// How many bytes it is to send or write in all.
     fn to_move(&self) -> usize {
         match &self.operation {
@@ -125,19 +134,23 @@ impl Request {
                     _ => Step::Done(Ok(to_move)),
                 }
             }
-            Operation::Recv { buffer } if buffer.capacity() == 0 => Step::Done(Ok(0)), // it only waited; `result` is poll's mask
+            // It only waited; `result` is poll's mask.
+            Operation::Recv { buffer } if buffer.capacity() == 0 => {
+                Step::Done(if result & i32::from(libc::POLLERR) != 0 { Err(Error::NETNAME_DELETED) } else { Ok(0) })
+            }
             Operation::Recv { buffer } => {
                 // SAFETY: the kernel wrote `moved` bytes into the room that `recv` was given.
                 unsafe { buffer.0.set_len(moved) };
                 self.moved = moved;
                 Step::Done(Ok(moved))
             }
-            Operation::RecvFrom { buffer } => {
-                let message = self.message.as_ref().expect("a recvmsg has a message");
+            Operation::RecvFrom { buffer, from } => {
+                let message = self.message.take().expect("a recvmsg has a message");
                 let cut = message.header.msg_flags & libc::MSG_TRUNC != 0;
                 // SAFETY: the kernel wrote `moved` bytes into the room that the message's vector named; without MSG_TRUNC
                 // among the call's flags it counts only what it wrote.
                 unsafe { buffer.0.set_len(moved) };
+                *from = message.received_from().map(Box::new);
                 self.moved = moved;
                 Step::Done(if cut { Err(Error::MORE_DATA) } else { Ok(moved) })
             }
@@ -158,12 +171,45 @@ impl Request {
     }
 
     /// The packet of its end.
-    pub(super) fn end(self, result: Result<usize>) -> Ended {
-        let Self { id, handle, operation, moved, message, .. } = self;
-        let from = match operation {
-            Operation::RecvFrom { .. } => message.and_then(|message| message.received_from()),
-            _ => None,
-        };
-        Ended { id, handle, operation, result, moved, accepted: None, more: false, from }
+    pub(super) fn end(self: Box<Self>, result: Result<usize>) -> Ended {
+        let Self { id, handle, operation, moved, .. } = recycle::take(self);
+        Ended { id, handle, operation, result, moved }
+    }
+}
+
+/// Memory of requests that have ended, for those that start next: a busy thread allocates nothing.
+mod recycle {
+    use std::cell::RefCell;
+    use std::mem::MaybeUninit;
+
+    use super::Request;
+
+    /// How many a thread keeps.
+    const MOST: usize = 256;
+
+    thread_local! {
+        #[allow(clippy::vec_box, reason = "the allocation is what is kept")]
+        static SPARE: RefCell<Vec<Box<MaybeUninit<Request>>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn put(request: Request) -> Box<Request> {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        Box::write(spare.unwrap_or_else(Box::new_uninit), request)
+    }
+
+    /// The request itself; its memory is kept.
+    pub(super) fn take(request: Box<Request>) -> Request {
+        let at = Box::into_raw(request).cast::<MaybeUninit<Request>>();
+        // SAFETY: `at` came from a Box of a Request, whose layout MaybeUninit shares; the request is read out once, and the
+        // memory is from then on treated as uninitialised.
+        let (request, memory) = unsafe { (at.cast::<Request>().read(), Box::from_raw(at)) };
+        // A thread that is ending keeps nothing.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MOST {
+                spare.push(memory);
+            }
+        });
+        request
     }
 }

@@ -11,7 +11,7 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
@@ -22,7 +22,9 @@ use crate::Error;
 use crate::sync::Mutex;
 use crate::sys::Operation;
 use crate::sys::memory::{Memory, Pool};
+use crate::sys::unix::cancel::Cancel;
 use crate::sys::unix::request::{MOST_BYTES, Message, Request, vector};
+use crate::sys::unix::standing::Standing;
 use crate::{Buffer, Result};
 
 /// Room for requests that are handed over between two calls into the kernel; more are handed over earlier.
@@ -42,10 +44,13 @@ const RECVSEND_POLL_FIRST: u16 = 1 << 0;
 const TAG_MASK: u64 = 7;
 const TAG_REQUEST: u64 = 0;
 const TAG_WAKE: u64 = 1;
+const MESSAGE: u64 = TAG_WAKE | 1 << 3;
 const TAG_IGNORE: u64 = 2;
 const TAG_WATCH: u64 = 3;
+const TAG_STANDING: u64 = 4;
+const TAG_CANCEL: u64 = 5;
 
-const _: () = assert!(align_of::<Request>() >= 8);
+const _: () = assert!(align_of::<Request>() >= 8 && align_of::<Standing>() >= 8 && align_of::<Cancel>() >= 8);
 
 /// The operations that the library is built of, all of which a kernel must have.
 const NEEDED: [u8; 11] = [
@@ -62,7 +67,7 @@ const NEEDED: [u8; 11] = [
     opcode::AsyncCancel::CODE,
 ];
 
-/// Names a request that the kernel has, so that it can be cancelled. Never dereferenced.
+/// Names a request that the kernel has, so that it can be cancelled: its `user_data`. Never dereferenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InKernel(u64);
 
@@ -76,6 +81,12 @@ pub(crate) enum Event<'a> {
     Ended { request: Box<Request>, key: InKernel, result: i32, nonempty: bool },
     /// A standing request has brought something and goes on.
     Another { request: &'a Request, result: i32 },
+    /// A standing receive has brought a result and, with data, the buffer it is in. `more`: it goes on.
+    Arrived { standing: &'a Standing, result: i32, buffer: Option<Buffer>, more: bool },
+    /// The kernel did not find what was to be cancelled, or could not.
+    NotFound(Box<Cancel>),
+    /// Somebody called [`Ring::wake`].
+    Woken,
     /// The ring that [`Ring::watch`] named has completions.
     Watched(usize),
 }
@@ -94,13 +105,17 @@ pub(crate) struct Ring {
     wake: OwnedFd,
     submission: Mutex<Submission>,
     pools: Mutex<Vec<Provided>>,
-    /// Requests that the kernel has or that are on their way to it.
-    in_flight: AtomicUsize,
+    /// Requests that were handed over, cancels among them; written under the submission lock.
+    started: AtomicUsize,
+    /// Requests that were reaped.
+    ended: AtomicUsize,
     /// Entries in the submission queue that the kernel has not seen.
     unsubmitted: AtomicU32,
     /// Flags that this kernel knows for every enter.
     enter_flags: u32,
     can_gather: bool,
+    can_message: bool,
+    standing_receives: AtomicBool,
     /// A pool's buffers are shared among so many rings.
     shares: usize,
 }
@@ -139,24 +154,30 @@ impl Ring {
         // SAFETY: as above; a kernel without the minimum wait finds a reserved field set and says EINVAL.
         let can_gather =
             unsafe { ring.submitter().enter(0, 0, ENTER_GETEVENTS | ENTER_EXT_ARG, Some(&min_wait)) }.is_ok();
-        let ring = Self {
+        let mut ring = Self {
             ring,
             wake,
             submission: Mutex::default(),
             pools: Mutex::new(Vec::new()),
-            in_flight: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
             unsubmitted: AtomicU32::new(0),
             enter_flags: if no_iowait { ENTER_NO_IOWAIT } else { 0 },
             can_gather,
+            can_message: false,
+            standing_receives: AtomicBool::new(true),
             shares,
         };
+        ring.can_message = ring.message();
         ring.listen_for_wakes();
         Ok((ring, Reaper(())))
     }
 
     /// Requests that have been started and not reaped.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::SeqCst)
+        // In this order: the difference may be too large for a moment, never too small.
+        let ended = self.ended.load(Ordering::SeqCst);
+        self.started.load(Ordering::SeqCst).wrapping_sub(ended)
     }
 
     /// Whether something waits for an [`Self::enter`].
@@ -177,18 +198,44 @@ impl Ring {
         if submission.sealed {
             return Err(request);
         }
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         let key = Box::into_raw(request) as u64;
         // SAFETY: what the entry points to is owned by the request, which now belongs to the kernel until it is reaped.
         unsafe { self.push(&mut submission, entry.user_data(key | TAG_REQUEST)) };
         Ok(InKernel(key))
     }
 
-    /// Asks the kernel to end a request early. Its completion comes in any case.
-    pub(crate) fn cancel(&self, request: InKernel) {
-        let entry = opcode::AsyncCancel::new(request.0 | TAG_REQUEST).build().user_data(TAG_IGNORE);
-        // SAFETY: the entry points to nothing.
-        unsafe { self.push(&mut self.submission.lock(), entry) };
+    /// Hands a standing receive over. A sealed ring refuses.
+    pub(crate) fn receive_each(&self, standing: &Arc<Standing>, fd: RawFd) -> Option<InKernel> {
+        let group = self.group(&standing.pool.0);
+        let entry = opcode::RecvMulti::new(Fd(fd), group).build();
+        let mut submission = self.submission.lock();
+        if submission.sealed {
+            return None;
+        }
+        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        let key = Arc::into_raw(Arc::clone(standing)) as u64 | TAG_STANDING;
+        // SAFETY: the entry points to nothing; the kernel's share of the record is given up at its last completion.
+        unsafe { self.push(&mut submission, entry.user_data(key)) };
+        Some(InKernel(key))
+    }
+
+    /// Whether the kernel knows standing receives (Linux 6.0).
+    pub(crate) fn has_standing_receives(&self) -> bool {
+        self.standing_receives.load(Ordering::Relaxed)
+    }
+
+    /// Asks the kernel to end a request early. Its completion comes in any case, and so does the cancel's own.
+    pub(crate) fn cancel(&self, cancel: Box<Cancel>) {
+        let mut submission = self.submission.lock();
+        if submission.sealed {
+            return; // whoever closes the port cancels everything
+        }
+        let entry = opcode::AsyncCancel::new(cancel.key().0).build();
+        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        let user_data = Box::into_raw(cancel) as u64 | TAG_CANCEL;
+        // SAFETY: the entry points to nothing; the record is taken back at its completion.
+        unsafe { self.push(&mut submission, entry.user_data(user_data)) };
     }
 
     /// Asks the kernel to end all requests early.
@@ -205,8 +252,20 @@ impl Ring {
 
     /// Ends the sleep of the thread that waits in [`Self::enter`], or the next one.
     pub(crate) fn wake(&self) {
+        if self.can_message && self.message() {
+            return;
+        }
         // It can fail only when 2^64 wake-ups have gone unread, and then one is pending.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// Posts a completion to this ring, from whatever thread, without a request (Linux 6.13). The eventfd needs the thread that
+    /// armed its poll to come by the kernel.
+    fn message(&self) -> bool {
+        const REGISTER_SEND_MSG_RING: libc::c_uint = 31;
+        let entry = opcode::MsgRingData::new(Fd(self.ring.as_raw_fd()), 0, MESSAGE, None).build();
+        // SAFETY: the call reads one submission queue entry, which lives on this stack; -1 stands for "no ring of one's own".
+        unsafe { libc::syscall(libc::SYS_io_uring_register, -1, REGISTER_SEND_MSG_RING, &raw const entry, 1) == 0 }
     }
 
     /// One [`Event::Watched`] when `other`, which is called `name`, has completions.
@@ -232,7 +291,7 @@ impl Ring {
         if !submission.backlog.is_empty() || unsafe { queue.push(&entry) }.is_err() {
             submission.backlog.push_back(entry);
         }
-        self.unsubmitted.fetch_add(1, Ordering::SeqCst);
+        self.unsubmitted.store((queue.len() + submission.backlog.len()) as u32, Ordering::Release);
     }
 
     /// Lets the kernel see what was handed over and, as `wait` says, sleeps until something has ended. Any thread may.
@@ -265,23 +324,20 @@ impl Ring {
             }
             // SAFETY: the arguments live on this stack until the call returns; entries were pushed under `push`'s contract.
             let entered = unsafe { self.ring.submitter().enter(to_submit, want, flags, Some(&args)) };
-            match entered {
-                Ok(submitted) => {
-                    self.unsubmitted.fetch_sub(submitted as u32, Ordering::SeqCst);
-                }
-                Err(error) => match error.raw_os_error() {
+            self.recount();
+            if let Err(error) = entered {
+                match error.raw_os_error() {
                     // Time is up, or a signal came: the caller looks at what there is.
-                    Some(libc::ETIME | libc::EINTR) => self.recount(),
+                    Some(libc::ETIME | libc::EINTR) => {}
                     // The kernel is short of memory, or wants completions taken out first: those are there to be reaped.
                     Some(libc::EAGAIN | libc::EBUSY) => {
-                        self.recount();
                         if !self.has_completions() {
                             std::thread::yield_now();
                         }
                         return Ok(());
                     }
                     _ => return Err(error.into()),
-                },
+                }
             }
             if !backlog {
                 return Ok(());
@@ -304,12 +360,12 @@ impl Ring {
         (queue.len() as u32, !submission.backlog.is_empty())
     }
 
-    /// After an enter that failed it is not known how many entries the kernel took.
+    /// After an enter: how many entries the kernel has left.
     fn recount(&self) {
         let submission = self.submission.lock();
         // SAFETY: as in `push`.
         let queue = unsafe { self.ring.submission_shared() };
-        self.unsubmitted.store((queue.len() + submission.backlog.len()) as u32, Ordering::SeqCst);
+        self.unsubmitted.store((queue.len() + submission.backlog.len()) as u32, Ordering::Release);
     }
 
     /// Whether completions wait to be reaped, or the kernel has some that it has yet to post.
@@ -337,20 +393,54 @@ impl Ring {
                     ended += 1;
                     // SAFETY: the address that `start` got from `Box::into_raw`; this is its last completion, seen once.
                     let mut request = unsafe { Box::from_raw(user_data as *mut Request) };
-                    if let Some(index) = cqueue::buffer_select(flags) {
-                        self.attach(&mut request, index, result);
+                    if let Some(index) = cqueue::buffer_select(flags)
+                        && let Operation::RecvPooled { pool, buffer } = &mut request.operation
+                        && let Some(memory) = self.chosen(&pool.0, index, result)
+                    {
+                        *buffer = Buffer(memory);
                     }
                     let nonempty = cqueue::sock_nonempty(flags);
                     each(Event::Ended { request, key: InKernel(user_data), result, nonempty });
                 }
-                TAG_WAKE => deaf |= !cqueue::more(flags),
+                TAG_STANDING => {
+                    let more = cqueue::more(flags);
+                    let at = (user_data & !TAG_MASK) as *const Standing;
+                    // SAFETY: the address that `receive_each` got from `Arc::into_raw`: alive until its last completion.
+                    let standing = unsafe { &*at };
+                    if result == -libc::EINVAL {
+                        self.standing_receives.store(false, Ordering::Relaxed);
+                    }
+                    let memory =
+                        cqueue::buffer_select(flags).and_then(|index| self.chosen(&standing.pool.0, index, result));
+                    standing.landed.store(!more, Ordering::SeqCst);
+                    each(Event::Arrived { standing, result, buffer: memory.map(Buffer), more });
+                    if !more {
+                        ended += 1;
+                        // SAFETY: as above; this is its last completion, seen once, and the reference is no longer used.
+                        drop(unsafe { Arc::from_raw(at) });
+                    }
+                }
+                TAG_CANCEL => {
+                    ended += 1;
+                    // SAFETY: the address that `cancel` got from `Box::into_raw`; an answer has one completion.
+                    let cancel = unsafe { Box::from_raw((user_data & !TAG_MASK) as *mut Cancel) };
+                    if result == -libc::ENOENT || result == -libc::EALREADY {
+                        each(Event::NotFound(cancel));
+                    }
+                }
+                TAG_WAKE => {
+                    deaf |= user_data != MESSAGE && !cqueue::more(flags);
+                    each(Event::Woken);
+                }
                 TAG_WATCH => each(Event::Watched((user_data >> 3) as usize)),
-                // The answer to a cancel. Its outcome shows in the request's own completion.
+                // The answer to `cancel_all`. Its outcome shows in the requests' own completions.
                 _ => {}
             }
         }
         drop(queue);
-        self.in_flight.fetch_sub(ended, Ordering::SeqCst);
+        if ended > 0 {
+            self.ended.fetch_add(ended, Ordering::SeqCst);
+        }
         if deaf && !self.submission.lock().sealed {
             self.listen_for_wakes();
         }
@@ -360,12 +450,12 @@ impl Ring {
     fn entry(&self, request: &mut Request, fd: Fd, drained: bool) -> squeue::Entry {
         let moved = request.moved;
         match &mut request.operation {
-            Operation::Accept { standing: true } => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
-            Operation::Accept { standing: false } => {
+            Operation::Accept { standing: true, .. } => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
+            Operation::Accept { standing: false, .. } => {
                 opcode::Accept::new(fd, ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
             }
             Operation::Connect { address } => {
-                let message = request.message.insert(Message::to(*address, Vec::new()));
+                let message = request.message.insert(Message::to(**address, Vec::new()));
                 opcode::Connect::new(fd, ptr::from_ref(&message.address).cast(), message.address_len).build()
             }
             // A receive of nothing waits for data, which the kernel's own does not.
@@ -394,14 +484,14 @@ impl Ring {
                 let message = request.message.insert(Message::new(vector(buffers, moved)));
                 opcode::SendMsg::new(fd, &message.header).flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32).build()
             }
-            Operation::RecvFrom { buffer } => {
+            Operation::RecvFrom { buffer, .. } => {
                 let (room, len) = buffer.0.room();
                 let vector = vec![libc::iovec { iov_base: room.cast(), iov_len: len }];
                 let message = Message::new(vector).with_address(size_of::<libc::sockaddr_storage>() as u32);
                 opcode::RecvMsg::new(fd, &mut request.message.insert(message).header).build()
             }
             Operation::SendTo { buffer, address } => {
-                let message = Message::to(*address, vector(std::slice::from_ref(buffer), 0));
+                let message = Message::to(**address, vector(std::slice::from_ref(buffer), 0));
                 let message = request.message.insert(message);
                 opcode::SendMsg::new(fd, &message.header).flags(libc::MSG_NOSIGNAL as u32).build()
             }
@@ -411,7 +501,12 @@ impl Ring {
             }
             Operation::WriteAt { buffer, offset } => {
                 let (bytes, len) = buffer.0.filled(moved);
-                opcode::Write::new(fd, bytes, len.min(MOST_BYTES) as u32).offset(*offset + moved as u64).build()
+                let write = opcode::Write::new(fd, bytes, len.min(MOST_BYTES) as u32);
+                // All ones means: append. To the kernel it would mean the descriptor's own position.
+                match *offset {
+                    u64::MAX => write.offset(0).rw_flags(libc::RWF_APPEND).build(),
+                    offset => write.offset(offset + moved as u64).build(),
+                }
             }
             Operation::Sync { data_only } => {
                 let flags = if *data_only { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
@@ -448,19 +543,30 @@ impl Ring {
         group
     }
 
-    /// Puts the buffer that the kernel chose into its request.
-    fn attach(&self, request: &mut Request, index: u16, result: i32) {
-        let Operation::RecvPooled { pool, buffer } = &mut request.operation else { return };
+    /// The buffer that the kernel chose, if it put something into it; otherwise it goes back at once.
+    fn chosen(&self, pool: &Arc<Pool>, index: u16, result: i32) -> Option<Memory> {
         let mut pools = self.pools.lock();
-        let provided = pools.iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, &pool.0));
+        let provided = pools.iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, pool));
         provided.expect("the kernel chooses from groups that are registered").stock -= 1;
+        drop(pools);
         // SAFETY: the kernel consumed this index from the ring, where `refill` had put it after taking it from the pool.
-        let mut memory = unsafe { Memory::from_pool(Arc::clone(&pool.0), u32::from(index)) };
-        if result > 0 {
-            // SAFETY: the kernel wrote `result` bytes into it.
-            unsafe { memory.set_len(result as usize) };
-            *buffer = Buffer(memory);
-        } // without data it goes back at once: `memory` is dropped
+        let mut memory = unsafe { Memory::from_pool(Arc::clone(pool), u32::from(index)) };
+        if result <= 0 {
+            return None;
+        }
+        // SAFETY: the kernel wrote `result` bytes into it.
+        unsafe { memory.set_len(result as usize) };
+        Some(memory)
+    }
+
+    /// Whether the kernel has few buffers of `pool`, even after topping up.
+    pub(crate) fn is_scarce(&self, pool: &Arc<Pool>) -> bool {
+        let mut pools = self.pools.lock();
+        let Some(provided) = pools.iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, pool)) else { return true };
+        if provided.stock <= provided.share / 4 {
+            provided.refill();
+        }
+        provided.stock <= provided.share / 4
     }
 
     /// Tops up what the kernel has of each pool.
@@ -562,6 +668,9 @@ impl Provided {
         let published = unsafe { &*BufRingEntry::tail(start.as_ptr()).cast::<AtomicU16>() };
         // Release: the kernel, which loads the tail with acquire, then sees the entries below it.
         published.store(tail, Ordering::Release);
+        if tail != before {
+            pool.tell();
+        }
     }
 }
 
