@@ -117,14 +117,15 @@ impl State {
         }
     }
 
-    /// Gives a request to the kernel, through the handle's lane. A closed port gives it back.
-    fn issue(&mut self, request: Box<Request>, port: &Port) -> std::result::Result<(), Box<Request>> {
+    /// Gives a request to the kernel, through the lane of its line or, if it has none, through `elsewhere`. A closed port gives it
+    /// back.
+    fn issue(&mut self, request: Box<Request>, elsewhere: usize, port: &Port) -> std::result::Result<(), Box<Request>> {
         let (id, deadline, direction) = (request.id, request.deadline, direction(&request.operation));
         let Some(fd) = &self.fd else { return Err(request) };
         let lane = match direction {
             Direction::Receive => self.receives.lane,
             Direction::Send => self.sends.lane,
-            Direction::None => port.current_lane().unwrap_or_else(|| port.home_lane()) as u32,
+            Direction::None => elsewhere as u32,
         };
         let key = port.lane(lane as usize).engine().start(request, fd.as_raw_fd(), self.drained)?;
         let flight = Flight { id, key, lane, deadline, ended_by: None };
@@ -156,7 +157,7 @@ impl State {
                 return;
             }
             let Some(request) = line.queued.pop_front() else { return };
-            match self.issue(request, port) {
+            match self.issue(request, 0, port) {
                 Ok(()) => return,
                 Err(request) => deliver(request.end(Err(Error::ABANDONED_WAIT))),
             }
@@ -396,7 +397,7 @@ impl Handle {
                 state.go_on(direction, self, &mut |end| ended.push(end));
             }
             None => {
-                if let Err(request) = state.issue(request, &self.port) {
+                if let Err(request) = state.issue(request, lane as usize, &self.port) {
                     ended.push(request.end(Err(Error::ABANDONED_WAIT)));
                 }
             }
@@ -436,6 +437,7 @@ impl Handle {
         let direction = direction(&request.operation);
         let step = request.advance(result);
 
+        let elsewhere = handle.port.current_lane().unwrap_or(lane.index);
         let mut guard = handle.state.lock();
         let state = &mut *guard;
         let flight = state.land(direction, key);
@@ -460,7 +462,7 @@ impl Handle {
             (step, _) => step,
         };
         let ended = match (step, &request.operation) {
-            (Step::Again, _) => match state.issue(request, &handle.port) {
+            (Step::Again, _) => match state.issue(request, elsewhere, &handle.port) {
                 Ok(()) => None,
                 Err(request) => Some(request.end(Err(Error::ABANDONED_WAIT))),
             },
@@ -469,7 +471,7 @@ impl Handle {
                 if flight.ended_by.is_none() && passes(&result) =>
             {
                 let ended = handle.accepted(request.id, result, true);
-                match state.issue(request, &handle.port) {
+                match state.issue(request, elsewhere, &handle.port) {
                     Ok(()) => Some(ended),
                     Err(_) => Some(ended), // the port is closed, and drops it
                 }

@@ -50,6 +50,8 @@ pub(super) struct Lane {
     /// Handles with a receive that waits for a buffer.
     starved: Mutex<Vec<Arc<Handle>>>,
     starving: AtomicBool,
+    /// One of them could go on elsewhere, but not yet: look again soon.
+    pub(super) impatient: AtomicBool,
     /// What a pool calls when a buffer comes back.
     hungry: OnceLock<Waker>,
 }
@@ -77,6 +79,7 @@ impl Lane {
             watched: AtomicBool::new(false),
             starved: Mutex::new(Vec::new()),
             starving: AtomicBool::new(false),
+            impatient: AtomicBool::new(false),
             hungry: OnceLock::new(),
         }
     }
@@ -218,7 +221,8 @@ impl Lane {
 
     /// Remembers a handle whose receive found its pool empty.
     pub(super) fn starve(&self, handle: Arc<Handle>) {
-        self.starved.lock().push(handle);
+        let mut starved = self.starved.lock();
+        starved.push(handle);
         self.starving.store(true, Ordering::SeqCst);
     }
 
@@ -230,7 +234,7 @@ impl Lane {
             return;
         }
         let starved = std::mem::take(&mut *self.starved.lock());
-        let mut hungry = Vec::new();
+        let (mut hungry, mut impatient) = (Vec::new(), false);
         for handle in starved {
             let Some(pool) = handle.wanted_pool() else { continue }; // ended early meanwhile
             let mut fed = engine.has_buffers(&pool);
@@ -251,16 +255,27 @@ impl Lane {
                     .map(|lane| lane.index)
                     .next()
             };
-            let goes_on = match fed {
-                true => handle.unstall(None),
-                false => rich().is_some_and(|lane| handle.unstall(Some(lane))),
+            let goes_on = match (fed, if fed { None } else { rich() }) {
+                (true, _) => handle.unstall(None),
+                (false, Some(lane)) => {
+                    let goes_on = handle.unstall(Some(lane));
+                    impatient |= !goes_on; // its packets have to be dequeued first; nobody will tell when they were
+                    goes_on
+                }
+                (false, None) => false,
             };
             if !goes_on {
                 hungry.push(handle);
             }
         }
-        self.starving.store(!hungry.is_empty(), Ordering::SeqCst);
-        self.starved.lock().append(&mut hungry);
+        let mut starved = self.starved.lock();
+        starved.append(&mut hungry);
+        self.starving.store(!starved.is_empty(), Ordering::SeqCst);
+        drop(starved);
+        self.impatient.store(impatient, Ordering::SeqCst);
+        if port.is_closed() {
+            self.discard(); // who closed it may have found the list empty
+        }
     }
 }
 

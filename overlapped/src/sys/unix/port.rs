@@ -275,6 +275,9 @@ impl Port {
         self.busy_lanes(own).find_map(|lane| {
             if lane.ready_len() == 0 && lane.has_work() {
                 lane.reap(self);
+                if lane.engine().unsubmitted() {
+                    let _ = lane.engine().enter(Wait::No); // what comes next in line; its holder may be busy for long
+                }
             }
             lane.pop()
         })
@@ -288,8 +291,8 @@ impl Port {
         deadline: Option<Instant>,
         poll: bool,
     ) -> Result<()> {
-        lane.feed(self);
         if poll {
+            lane.feed(self);
             lane.awake();
             lane.engine().enter(Wait::No)?;
             lane.reap(self);
@@ -302,9 +305,11 @@ impl Port {
             return Ok(()); // the lane was taken away
         }
         // Announced first, looked afterwards: whoever queues something either is seen here or sees this worker waiting.
+        lane.feed(self);
         let nothing = !self.is_closed() && self.posted_len.load(Ordering::SeqCst) == 0 && lane.ready_len() == 0;
         let wait = if nothing && !self.look_around(lane) {
-            let until = [deadline, self.timers.next()].into_iter().flatten().min();
+            let soon = lane.impatient.load(Ordering::SeqCst).then(|| Instant::now() + Duration::from_millis(1));
+            let until = [deadline, self.timers.next(), soon].into_iter().flatten().min();
             Wait::For {
                 timeout: until.map(|until| until.saturating_duration_since(Instant::now())),
                 gather: self.gather,

@@ -1,0 +1,7 @@
+//! The built program, as its users run it.
+
+mod client;
+mod demo;
+mod load;
+mod serve;
+mod support;
