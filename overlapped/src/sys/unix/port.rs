@@ -409,7 +409,9 @@ impl Port {
                     return Ok(());
                 }
                 let expired = deadline.is_some_and(|deadline| deadline <= Instant::now());
-                let free = self.lanes.iter().find(|lane| lane.holder() == Holder::Nobody);
+                // A lane that cannot have an engine, for want of descriptors perhaps, is none; the first has had one from the start.
+                let usable = |lane: &&Lane| lane.holder() == Holder::Nobody && lane.equip(self.lanes.len()).is_ok();
+                let free = self.lanes.iter().find(usable);
                 if self.is_closed() || free.is_some() || expired {
                     if let Some(at) = sched.position(worker) {
                         sched.waiters.remove(at);
@@ -418,7 +420,6 @@ impl Port {
                     let Some(lane) = free.filter(|_| !self.is_closed()) else {
                         return Err(if self.is_closed() { Error::ABANDONED_WAIT } else { Error::WAIT_TIMEOUT });
                     };
-                    lane.equip(self.lanes.len())?;
                     self.hand_over(&mut sched, lane, worker);
                     continue;
                 }

@@ -1,0 +1,42 @@
+//! `docs/deviations.md` is complete and names tests that exist.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_statement_is_accounted_for_and_every_test_named_exists() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = fs::read_to_string(here.join("../docs/deviations.md")).expect("docs/deviations.md");
+    let mut tests = BTreeSet::new();
+    for file in fs::read_dir(here.join("tests")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = fs::read_to_string(path).unwrap();
+            let after = source.split("#[test]\nfn ").skip(1);
+            tests.extend(after.filter_map(|rest| rest.split_once('(')).map(|(name, _)| name.to_owned()));
+        }
+    }
+    for (group, last) in [('P', 17), ('A', 8), ('C', 17), ('S', 18), ('X', 5), ('F', 3), ('T', 1)] {
+        for number in 1..=last {
+            let id = format!("{group}{number:02}");
+            let rows: Vec<_> = table.lines().filter(|line| line.starts_with(&format!("| {id} |"))).collect();
+            assert_eq!(rows.len(), 1, "{id} has {} rows", rows.len());
+            let row = rows[0];
+            let said = ["kept", "types", "**deviates**", "C face"].iter().any(|word| row.contains(word));
+            assert!(said, "{id} is neither kept, nor kept by types, nor a deviation, nor of the C face");
+        }
+    }
+    let named: BTreeSet<_> =
+        table.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() >= 3).map(str::to_owned).collect();
+    for name in &named {
+        assert!(tests.contains(name), "docs/deviations.md names a test that does not exist: {name}");
+    }
+    // A test that carries a statement's id stands in that statement's table.
+    for name in &tests {
+        let id = name.split('_').next().unwrap();
+        if id.len() == 3 && "pacsxft".contains(&id[..1]) && id[1..].chars().all(|c| c.is_ascii_digit()) {
+            assert!(named.contains(name), "docs/deviations.md does not name {name}");
+        }
+    }
+}
