@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::{Descriptor, Handle};
 use crate::{Buffer, BufferPool, Result};
 
-/// Names one operation of a handle, from its start to its packet. Never used twice by a port.
+/// Names one operation of a handle, from its start to its packet. Never used twice by a port, and
+/// greater than those of the operations that were started before.
 ///
 /// Win32 programs use the address of the `OVERLAPPED` for this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -144,8 +144,9 @@ impl State {
             while !self.inflow.is_empty()
                 && let Some(request) = self.receives.queued.pop_front()
             {
-                let filled = self.inflow.fill(request);
-                deliver(self.correct(filled));
+                let mut filled = self.inflow.fill(request);
+                filled.result = self.correct(&filled.operation, filled.result);
+                deliver(filled);
             }
             if self.stand(handle) {
                 return;
@@ -195,18 +196,15 @@ impl State {
         }
     }
 
-    /// An end that follows a break is no orderly one.
-    fn correct(&mut self, mut ended: Ended) -> Ended {
-        match (&ended.operation, ended.result) {
+    /// What the result of a stream's operation really is: an end that follows a break is no orderly one.
+    fn correct(&mut self, operation: &Operation, result: Result<usize>) -> Result<usize> {
+        match (operation, result) {
+            (Operation::Recv { buffer }, Ok(0)) if buffer.capacity() == 0 && self.broken.is_none() => result, // it asked for nothing
             (Operation::Recv { .. } | Operation::RecvPooled { .. }, Ok(0)) => {
-                let room = !matches!(&ended.operation, Operation::Recv { buffer } if buffer.capacity() == 0);
-                if self.broken.is_none() && room && self.sending == Half::Open && self.fd.as_ref().is_some_and(is_reset)
-                {
+                if self.broken.is_none() && self.sending == Half::Open && self.fd.as_ref().is_some_and(is_reset) {
                     self.broken = Some(Error::NETNAME_DELETED);
                 }
-                if let Some(error) = self.broken {
-                    ended.result = Err(error);
-                }
+                self.broken.map_or(result, Err)
             }
             (
                 Operation::Recv { .. }
@@ -220,10 +218,19 @@ impl State {
                 if breaks.contains(&error) {
                     self.broken = Some(error);
                 }
+                result
             }
-            _ => {}
+            _ => result,
         }
-        ended
+    }
+
+    /// Why we asked the kernel to end a request that it has just given back, if we did.
+    fn ended_by(&mut self, direction: Direction, key: InKernel) -> Option<Error> {
+        let flight = match self.line(direction) {
+            Some(line) => line.in_kernel.as_ref(),
+            None => self.others.iter().find(|flight| flight.key == key),
+        };
+        flight.and_then(|flight| flight.ended_by)
     }
 
     /// Takes the flight of a request that the kernel has given back.
@@ -357,16 +364,18 @@ impl Handle {
         let mut ended = Vec::new();
         let mut guard = self.state.lock();
         let state = &mut *guard;
+        // With one lane there is nothing to choose, and nothing to count.
+        let several = self.port.concurrency() > 1;
         let home = || here.unwrap_or_else(|| self.port.home_lane()) as u32;
         let lane = match direction {
             Direction::Receive => {
-                if self.receives_outstanding.fetch_add(1, SeqCst) == 0 && state.inflow.flight.is_none() {
+                if several && self.receives_outstanding.fetch_add(1, SeqCst) == 0 && state.inflow.flight.is_none() {
                     state.receives.lane = home();
                 }
                 state.receives.lane
             }
             Direction::Send => {
-                if self.sends_outstanding.fetch_add(1, SeqCst) == 0 {
+                if several && self.sends_outstanding.fetch_add(1, SeqCst) == 0 {
                     state.sends.lane = home();
                 }
                 state.sends.lane
@@ -417,6 +426,9 @@ impl Handle {
 
     /// The packet of one of its operations is about to be handed to a worker.
     pub(super) fn dequeued(&self, operation: &Operation) {
+        if self.port.concurrency() == 1 {
+            return;
+        }
         match direction(operation) {
             Direction::Receive => _ = self.receives_outstanding.fetch_sub(1, SeqCst),
             Direction::Send => _ = self.sends_outstanding.fetch_sub(1, SeqCst),
@@ -433,58 +445,89 @@ impl Handle {
         lane: &Lane,
         deliver: &mut impl FnMut(Ended),
     ) {
-        let handle = Arc::clone(&request.handle);
         let direction = direction(&request.operation);
         let step = request.advance(result);
 
-        let elsewhere = handle.port.current_lane().unwrap_or(lane.index);
-        let mut guard = handle.state.lock();
+        let mut guard = request.handle.state.lock();
         let state = &mut *guard;
-        let flight = state.land(direction, key);
         if direction == Direction::Receive {
             state.drained = !nonempty;
             state.inflow.received(nonempty);
         }
-        let step = match (step, flight.ended_by) {
-            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, Some(error)) => Step::Done(Err(error)),
-            // Nobody asked for it: the kernel cancels the requests of a thread that exits. The operation outlives it.
-            (Step::Done(Err(Error::OPERATION_ABORTED)), None) => Step::Again,
-            (Step::Done(Err(Error::NO_SYSTEM_RESOURCES)), Some(error)) => Step::Done(Err(error)),
-            (Step::Done(Err(Error::NO_SYSTEM_RESOURCES)), None)
-                if matches!(request.operation, Operation::RecvPooled { .. }) =>
-            {
+        let ended_by = state.ended_by(direction, key);
+        let result = match (step, ended_by) {
+            (Step::Done(Err(Error::OPERATION_ABORTED | Error::NO_SYSTEM_RESOURCES)) | Step::Again, Some(error)) => {
+                Err(error)
+            }
+            (Step::Done(result), Some(_)) => result,
+            (Step::Done(Err(Error::NO_SYSTEM_RESOURCES)), None) if pool_of(&request).is_some() => {
+                drop(guard);
+                return Self::starved(request, key, lane, deliver);
+            }
+            // Cancelled although nobody asked for it: the kernel does that to the requests of a thread that exits. The operation
+            // outlives it.
+            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, None) => {
+                drop(guard);
+                return Self::again(request, key, lane, deliver);
+            }
+            (Step::Done(result), None) => state.correct(&request.operation, result),
+        };
+        // A standing accept that the kernel ended, although neither we nor the listener did.
+        if matches!(request.operation, Operation::Accept { standing: true, .. })
+            && ended_by.is_none()
+            && passes(&result)
+        {
+            drop(guard);
+            deliver(request.handle.accepted(request.id, result, true));
+            return Self::again(request, key, lane, deliver);
+        }
+        state.land(direction, key);
+        state.go_on(direction, &request.handle, deliver);
+        state.settle();
+        drop(guard);
+        match request.operation {
+            Operation::Accept { .. } => deliver(request.handle.accepted(request.id, result, false)),
+            _ => deliver(request.end(result)),
+        }
+    }
+
+    /// Gives a request to the kernel once more. Until here it has kept its place, so that nothing overtakes it.
+    fn again(request: Box<Request>, key: InKernel, lane: &Lane, deliver: &mut impl FnMut(Ended)) {
+        let handle = Arc::clone(&request.handle);
+        let direction = direction(&request.operation);
+        let elsewhere = handle.port.current_lane().unwrap_or(lane.index);
+        let mut state = handle.state.lock();
+        let error = state.land(direction, key).ended_by.unwrap_or(handle.closed_error());
+        let refused = if state.closed { Some(request) } else { state.issue(request, elsewhere, &handle.port).err() };
+        if let Some(request) = refused {
+            state.go_on(direction, &handle, deliver);
+            state.settle();
+            deliver(request.end(Err(error)));
+        }
+    }
+
+    /// A receive found its pool empty. It goes back to the head of its line and waits there.
+    fn starved(request: Box<Request>, key: InKernel, lane: &Lane, deliver: &mut impl FnMut(Ended)) {
+        let handle = Arc::clone(&request.handle);
+        let mut state = handle.state.lock();
+        match state.land(Direction::Receive, key).ended_by {
+            None => {
                 state.receives.queued.push_front(request);
                 state.receives.stalled = true;
-                drop(guard);
+                drop(state);
                 lane.starve(handle);
-                return;
             }
-            (step, _) => step,
-        };
-        let ended = match (step, &request.operation) {
-            (Step::Again, _) => match state.issue(request, elsewhere, &handle.port) {
-                Ok(()) => None,
-                Err(request) => Some(request.end(Err(Error::ABANDONED_WAIT))),
-            },
-            // A standing accept that the kernel ended, although neither we nor the listener did.
-            (Step::Done(result), Operation::Accept { standing: true, .. })
-                if flight.ended_by.is_none() && passes(&result) =>
-            {
-                let ended = handle.accepted(request.id, result, true);
-                match state.issue(request, elsewhere, &handle.port) {
-                    Ok(()) => Some(ended),
-                    Err(_) => Some(ended), // the port is closed, and drops it
-                }
+            Some(error) => {
+                state.go_on(Direction::Receive, &handle, deliver);
+                state.settle();
+                deliver(request.end(Err(error)));
             }
-            (Step::Done(result), Operation::Accept { .. }) => Some(handle.accepted(request.id, result, false)),
-            (Step::Done(result), _) if flight.ended_by.is_none() => Some(state.correct(request.end(result))),
-            (Step::Done(result), _) => Some(request.end(result)),
-        };
-        if let Some(ended) = ended {
-            deliver(ended);
         }
-        state.go_on(direction, &handle, deliver);
-        state.settle();
+    }
+
+    /// What its operations end with when it is closed.
+    fn closed_error(&self) -> Error {
+        if self.kind == Kind::Listener { Error::OPERATION_ABORTED } else { Error::CONNECTION_ABORTED }
     }
 
     /// The standing receive of a handle has brought something, or ended. Returns the handle if this may be
@@ -602,7 +645,7 @@ impl Handle {
     }
 
     pub(crate) fn close(self: &Arc<Self>) {
-        let error = if self.kind == Kind::Listener { Error::OPERATION_ABORTED } else { Error::CONNECTION_ABORTED };
+        let error = self.closed_error();
         let close = |state: &mut State| {
             state.closed = true;
             if let Some(flight) = &mut state.inflow.flight {

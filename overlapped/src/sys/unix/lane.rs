@@ -116,6 +116,14 @@ impl Lane {
         self.holder.store(holder as u8, Ordering::SeqCst);
     }
 
+    /// Its holder asks for a packet.
+    #[inline]
+    pub(super) fn enter_port(&self) {
+        let beat = self.beat.load(Ordering::Relaxed);
+        self.beat.store(beat.wrapping_add(1), Ordering::Relaxed);
+        self.in_handler.store(false, Ordering::Relaxed);
+    }
+
     #[inline]
     pub(super) fn ready_len(&self) -> usize {
         self.ready_len.load(Ordering::SeqCst)

@@ -21,8 +21,8 @@ use crate::sync::Mutex;
 const ALERT: Duration = Duration::from_millis(1);
 /// How often it looks while workers run and nobody could step in.
 const CALM: Duration = Duration::from_millis(10);
-/// After so many looks with nothing to see it sleeps.
-const PATIENCE: u32 = 50;
+/// After so long with nothing to see it sleeps.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 static PORTS: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
 static THREAD: OnceLock<Thread> = OnceLock::new();
@@ -57,56 +57,61 @@ pub(super) fn wake() {
 }
 
 fn run() {
-    let mut idle = 0;
+    let mut idle = Duration::ZERO;
     loop {
-        match look() {
-            Some(pause) => {
-                idle = 0;
+        let (pause, busy) = look();
+        match busy {
+            true => {
+                idle = Duration::ZERO;
                 thread::sleep(pause);
             }
-            None if idle < PATIENCE => {
-                idle += 1;
-                thread::sleep(ALERT);
+            false if idle < PATIENCE => {
+                idle += pause;
+                thread::sleep(pause);
             }
-            None => {
+            false => {
                 // Said first, looked again afterwards: a wake-up that comes in between finds the flag set.
                 ASLEEP.store(true, Ordering::SeqCst);
-                if look().is_none() {
+                if !look().1 {
                     while ASLEEP.load(Ordering::SeqCst) {
                         thread::park();
                     }
                 }
                 ASLEEP.store(false, Ordering::SeqCst);
-                idle = 0;
+                idle = Duration::ZERO;
             }
         }
     }
 }
 
-/// Looks at every port. Returns when to look again, if there is anything to look after.
-fn look() -> Option<Duration> {
-    let mut pause = None;
+/// Looks at every port. Returns when to look again, and whether there is anything to look after now.
+fn look() -> (Duration, bool) {
+    let (mut pause, mut busy) = (CALM, false);
     let mut ports = std::mem::take(&mut *PORTS.lock());
     ports.retain_mut(|watched| {
         let Some(port) = watched.port.upgrade() else { return false };
         if !port.is_closed() {
-            pause = [pause, look_at(&port, &mut watched.beats)].into_iter().flatten().min();
+            busy |= look_at(&port, &mut watched.beats);
+            if port.has_reserve() || busy && port.somebody_waits() {
+                pause = ALERT;
+            }
         }
         true
     });
     PORTS.lock().append(&mut ports);
-    pause
+    (pause, busy)
 }
 
-fn look_at(port: &Arc<Port>, beats: &mut [u64]) -> Option<Duration> {
-    let mut pause = None;
+/// Whether there is anything to look after.
+fn look_at(port: &Arc<Port>, beats: &mut [u64]) -> bool {
+    let mut busy = false;
     for (lane, seen) in port.lanes().iter().zip(beats) {
         let Some(engine) = lane.equipped() else { continue };
         match lane.holder() {
             Holder::Waiting => {}
             Holder::Nobody if engine.in_flight() == 0 && lane.ready_len() == 0 => {}
             Holder::Nobody => {
-                pause = pause.max(Some(CALM));
+                busy = true;
                 port.push_forward(lane);
                 if lane.ready_len() > 0 {
                     port.release_one();
@@ -117,12 +122,12 @@ fn look_at(port: &Arc<Port>, beats: &mut [u64]) -> Option<Duration> {
                 if std::mem::replace(seen, beat) == beat {
                     long_in_handler(port, lane);
                 }
-                pause = pause.max(Some(CALM));
+                busy = true;
             }
         }
     }
     port.timers.fire();
-    if pause.is_some() && port.somebody_waits() { Some(ALERT) } else { pause }
+    busy
 }
 
 fn long_in_handler(port: &Arc<Port>, lane: &Lane) {

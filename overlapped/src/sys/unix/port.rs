@@ -38,9 +38,9 @@ pub(crate) struct Port {
     posted: Mutex<VecDeque<Box<dyn Any + Send>>>,
     posted_len: AtomicUsize,
     pub(super) timers: Timers,
-    last_id: AtomicU64,
     /// Where the next operation of a thread that is no worker goes.
     rotation: AtomicUsize,
+    last_id: AtomicU64,
     closed: AtomicBool,
     /// Held while the port is being closed, so that everybody who closes it waits for the end of that.
     closing: Mutex<()>,
@@ -90,8 +90,8 @@ impl Port {
             posted: Mutex::default(),
             posted_len: AtomicUsize::new(0),
             timers: Timers::new(),
-            last_id: AtomicU64::new(0),
             rotation: AtomicUsize::new(0),
+            last_id: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             closing: Mutex::new(()),
             closer: AtomicI32::new(0),
@@ -185,7 +185,20 @@ impl Port {
 
     // Dequeueing.
 
+    #[inline]
     pub(crate) fn dequeue(self: &Arc<Self>, timeout: Option<Duration>) -> Result<Delivered> {
+        // The short way, for a worker that holds a lane in which something is queued.
+        if let Some(lane) = self.current_lane().map(|lane| &self.lanes[lane]) {
+            let batch = lane.since_enter.load(Ordering::Relaxed);
+            if !self.is_closed() && batch < BATCH {
+                lane.enter_port();
+                lane.since_enter.store(batch + 1, Ordering::Relaxed);
+                if let Some(delivered) = self.take(lane, batch) {
+                    lane.in_handler.store(true, Ordering::Relaxed);
+                    return Ok(delivered);
+                }
+            }
+        }
         let worker = Worker::join(self);
         let delivered = self.dequeue_as(&worker, timeout);
         if let Some(lane) = worker.lane() {
@@ -208,9 +221,7 @@ impl Port {
                 continue;
             };
             let lane = &self.lanes[index];
-            let beat = lane.beat.load(Ordering::Relaxed);
-            lane.beat.store(beat.wrapping_add(1), Ordering::Relaxed);
-            lane.in_handler.store(false, Ordering::Relaxed);
+            lane.enter_port();
             let batch = lane.since_enter.load(Ordering::Relaxed);
             if batch < BATCH {
                 lane.since_enter.store(batch + 1, Ordering::Relaxed);
@@ -412,8 +423,19 @@ impl Port {
                 // A lane that cannot have an engine, for want of descriptors perhaps, is none; the first has had one from the start.
                 let usable = |lane: &&Lane| lane.holder() == Holder::Nobody && lane.equip(self.lanes.len()).is_ok();
                 let free = self.lanes.iter().find(usable);
+                let at = sched.position(worker);
+                // One who has waited before gives way to later comers (P02).
+                let later = at.and_then(|at| {
+                    sched.waiters[at + 1..].iter().rposition(|other| other.lane().is_none()).map(|n| at + 1 + n)
+                });
+                if let (Some(lane), Some(later), false) = (free, later, self.is_closed()) {
+                    let heir = sched.waiters.remove(later);
+                    self.hand_over(&mut sched, lane, &heir);
+                    self.publish(&sched);
+                    continue;
+                }
                 if self.is_closed() || free.is_some() || expired {
-                    if let Some(at) = sched.position(worker) {
+                    if let Some(at) = at {
                         sched.waiters.remove(at);
                         self.publish(&sched);
                     }
@@ -423,7 +445,7 @@ impl Port {
                     self.hand_over(&mut sched, lane, worker);
                     continue;
                 }
-                if sched.position(worker).is_none() {
+                if at.is_none() {
                     sched.waiters.push(Arc::clone(worker));
                     self.publish(&sched);
                 }
