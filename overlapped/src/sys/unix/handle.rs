@@ -361,7 +361,7 @@ impl Handle {
         let id = self.port.next_id();
         let request = Request::new(id, Arc::clone(self), operation, deadline);
 
-        let mut ended = Vec::new();
+        let (mut ended, mut others) = (None, Vec::new()); // seldom more than one: it costs no allocation
         let mut guard = self.state.lock();
         let state = &mut *guard;
         // With one lane there is nothing to choose, and nothing to count.
@@ -403,16 +403,19 @@ impl Handle {
         match state.line(direction) {
             Some(line) => {
                 line.queued.push_back(request);
-                state.go_on(direction, self, &mut |end| ended.push(end));
+                state.go_on(direction, self, &mut |end| match ended {
+                    None => ended = Some(end),
+                    Some(_) => others.push(end),
+                });
             }
             None => {
                 if let Err(request) = state.issue(request, lane as usize, &self.port) {
-                    ended.push(request.end(Err(Error::ABANDONED_WAIT)));
+                    ended = Some(request.end(Err(Error::ABANDONED_WAIT)));
                 }
             }
         }
         drop(guard);
-        for ended in ended {
+        for ended in ended.into_iter().chain(others) {
             self.port.deliver(ended, lane as usize); // a closed port drops it
         }
         if self.port.is_closed() {
@@ -508,6 +511,9 @@ impl Handle {
 
     /// A receive found its pool empty. It goes back to the head of its line and waits there.
     fn starved(request: Box<Request>, key: InKernel, lane: &Lane, deliver: &mut impl FnMut(Ended)) {
+        if let Some(pool) = pool_of(&request) {
+            lane.engine().ran_out(&pool.0);
+        }
         let handle = Arc::clone(&request.handle);
         let mut state = handle.state.lock();
         match state.land(Direction::Receive, key).ended_by {
@@ -557,6 +563,7 @@ impl Handle {
             (0.., _) => state.inflow.hold_end(Ok(0)),
             (_, _) if result == -libc::ECANCELED || result == -libc::EINVAL => {} // ended by us, by the exit of a thread, or not known
             (_, _) if result == -libc::ENOBUFS => {
+                lane.engine().ran_out(&standing.pool.0);
                 if !state.receives.queued.is_empty() {
                     state.receives.stalled = true;
                     lane.starve(Arc::clone(&handle));

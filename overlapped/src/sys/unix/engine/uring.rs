@@ -29,6 +29,8 @@ use crate::{Buffer, Result};
 
 /// Room for requests that are handed over between two calls into the kernel; more are handed over earlier.
 const SQ_ENTRIES: u32 = 1024;
+/// So many buffers of a pool a ring is given at first.
+const FIRST_STOCK: usize = 64;
 /// Room for completions; the kernel keeps what does not fit (`IORING_FEAT_NODROP`).
 const CQ_ENTRIES: u32 = 8192;
 
@@ -537,7 +539,7 @@ impl Ring {
         };
         match registered {
             Ok(()) => provided.refill(),
-            Err(_) => provided.share = 0,
+            Err(_) => (provided.target, provided.share) = (0, 0),
         }
         pools.push(provided);
         group
@@ -559,22 +561,27 @@ impl Ring {
         Some(memory)
     }
 
-    /// Whether the kernel has few buffers of `pool`, even after topping up.
+    /// Whether there are few buffers of `pool`, for the kernel and in the pool.
     pub(crate) fn is_scarce(&self, pool: &Arc<Pool>) -> bool {
         let mut pools = self.pools.lock();
         let Some(provided) = pools.iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, pool)) else { return true };
-        if provided.stock <= provided.share / 4 {
-            provided.refill();
-        }
-        provided.stock <= provided.share / 4
+        provided.stock + provided.pool.free() <= provided.share / 4
     }
 
     /// Tops up what the kernel has of each pool.
     pub(crate) fn refill(&self) {
         for provided in self.pools.lock().iter_mut() {
-            if provided.stock <= provided.share / 2 {
+            if provided.stock < provided.target {
                 provided.refill();
             }
+        }
+    }
+
+    /// The kernel has run out of buffers of `pool`: it gets more at a time from now on.
+    pub(crate) fn ran_out(&self, pool: &Arc<Pool>) {
+        if let Some(provided) = self.pools.lock().iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, pool)) {
+            provided.target = (provided.target * 4).min(provided.share);
+            provided.refill();
         }
     }
 
@@ -618,6 +625,8 @@ struct Provided {
     tail: u16,
     /// How many the kernel has.
     stock: usize,
+    /// How many it is given at a time: as few as serve, so that the same buffers are used again while they are in the cache.
+    target: usize,
     /// How many it may have.
     share: usize,
 }
@@ -632,7 +641,7 @@ impl Provided {
         // SAFETY: the size is not zero.
         let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
         let share = (pool.count as usize / shares).max(1);
-        Self { pool, start: start.cast(), entries, tail: 0, stock: 0, share }
+        Self { pool, start: start.cast(), entries, tail: 0, stock: 0, target: share.min(FIRST_STOCK), share }
     }
 
     fn layout(entries: u16) -> Layout {
@@ -653,7 +662,7 @@ impl Provided {
     fn refill(&mut self) {
         let (pool, start, mask) = (&self.pool, self.start, self.entries - 1);
         let (mut tail, before) = (self.tail, self.tail);
-        pool.take_many(self.share.saturating_sub(self.stock), |index| {
+        pool.take_many(self.target.saturating_sub(self.stock), |index| {
             // SAFETY: masked, so inside the allocation; the kernel reads entries only below the published tail, and those it has
             // consumed are not read again: `stock` never exceeds the number of entries.
             let entry = unsafe { start.add(usize::from(tail & mask)).as_mut() };
