@@ -116,7 +116,7 @@ impl<K: Send + Sync + 'static> CompletionPort<K, ()> {
     /// with `INVALID_HANDLE_VALUE`.
     ///
     /// # Errors
-    /// [`Error::NOT_SUPPORTED`] or [`Error::ACCESS_DENIED`] if the kernel has no io_uring, or forbids it;
+    /// [`Error::IO_URING_MISSING`], [`Error::IO_URING_FORBIDDEN`] or [`Error::IO_URING_TOO_OLD`] where io_uring is not to be had;
     /// [`Error::TOO_MANY_OPEN_FILES`], [`Error::NOT_ENOUGH_MEMORY`] when a limit is reached.
     pub fn new(concurrency: impl Into<Concurrency>) -> Result<Self> {
         CompletionPort::builder().concurrency(concurrency).build()

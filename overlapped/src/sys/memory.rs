@@ -184,8 +184,7 @@ impl Pool {
         // SAFETY: the size is not zero (asserted above). Zeroed memory of this size comes fresh from the kernel and
         // takes no room until it is touched.
         let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        #[cfg(target_os = "linux")]
-        advise_huge_pages(start, layout.size());
+        super::advise_large_pages(start, layout.size());
         Self {
             start,
             layout,
@@ -248,18 +247,6 @@ impl Pool {
             waiting.into_iter().for_each(Waker::wake);
         }
     }
-}
-
-/// Fewer, larger pages where there is room for some: a ring that goes through its buffers otherwise misses the TLB with each.
-#[cfg(target_os = "linux")]
-fn advise_huge_pages(start: NonNull<u8>, len: usize) {
-    const PAGE: usize = 4096;
-    let skip = start.as_ptr().align_offset(PAGE);
-    let whole = len.saturating_sub(skip) / PAGE * PAGE;
-    // SAFETY: the range lies in the allocation; the advice changes no contents. Without such pages it is refused, and nothing lost.
-    let _ = unsafe {
-        rustix::mm::madvise(start.as_ptr().add(skip.min(len)).cast(), whole, rustix::mm::Advice::LinuxHugepage)
-    };
 }
 
 impl Drop for Pool {

@@ -6,7 +6,7 @@
 //! - [`Handle::new`]: association, which consumes a [`Descriptor`]; [`Handle::key`], [`Handle::with_descriptor`], [`Handle::descriptor`];
 //! - [`Handle::start`]: an [`Operation`] begins, and ends in one [`Ended`] at the port; [`Handle::cancel`], [`Handle::shutdown`],
 //!   [`Handle::close`];
-//! - [`memory`]: the bytes that the system may write, the same everywhere.
+//! - [`memory`]: the bytes that the system may write, the same everywhere, with [`advise_large_pages`].
 
 pub(crate) mod memory;
 mod operation;
@@ -16,4 +16,4 @@ mod unix;
 pub use operation::OperationId;
 pub(crate) use operation::{Delivered, Ended, Kind, Operation};
 #[cfg(unix)]
-pub(crate) use unix::{Descriptor, Handle, MAX_CONCURRENCY, Port};
+pub(crate) use unix::{Descriptor, Handle, MAX_CONCURRENCY, Port, advise_large_pages};

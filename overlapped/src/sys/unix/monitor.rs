@@ -7,6 +7,7 @@
 //! When nothing runs it sleeps.
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, Thread};
@@ -91,7 +92,8 @@ fn look() -> (Duration, bool) {
     ports.retain_mut(|watched| {
         let Some(port) = watched.port.upgrade() else { return false };
         if !port.is_closed() {
-            busy |= look_at(&port, &mut watched.beats);
+            // What times out here may drop a key of the user's, whose drop may panic; the other ports are still looked after.
+            busy |= catch_unwind(AssertUnwindSafe(|| look_at(&port, &mut watched.beats))).unwrap_or(true);
             if port.has_reserve() || busy && port.somebody_waits() {
                 pause = ALERT;
             }

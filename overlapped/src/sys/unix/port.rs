@@ -4,8 +4,8 @@
 //! aside. Both stand in one stack, and the last to come is the first to be released (P02). The scheduling lock is taken when a
 //! worker goes to sleep or wakes, never for a packet.
 //!
-//! Lock order: ready queue of a lane, state of a handle, submission queue of an engine. The scheduling lock and the posted
-//! queue are taken with none of these held.
+//! Lock order: ready queue of a lane, state of a handle, submission queue or pools of an engine, and last the scheduling lock (a
+//! buffer that goes back to its pool may wake a lane). The posted queue is taken with none of these held.
 
 use std::any::Any;
 use std::collections::VecDeque;
