@@ -71,7 +71,7 @@ fn main() -> io::Result<()> {
             }
             Packet::Received { result: Ok(0) | Err(_), .. } => {}
             Packet::Received { conn, mut buffer, .. } => {
-                handler.handle(this_worker(), &mut buffer);
+                handler.handle(this_worker() % workers, &mut buffer);
                 conn.send(buffer)?;
             }
             Packet::Sent { conn, buffer, result: Ok(_), .. } => {
