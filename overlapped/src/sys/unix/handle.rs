@@ -500,12 +500,16 @@ impl Handle {
         let direction = direction(&request.operation);
         let elsewhere = handle.port.current_lane().unwrap_or(lane.index);
         let mut state = handle.state.lock();
-        let error = state.land(direction, key).ended_by.unwrap_or(handle.closed_error());
-        let refused = if state.closed { Some(request) } else { state.issue(request, elsewhere, &handle.port).err() };
+        // It may have been cancelled since its result was looked at.
+        let ended_by = state.land(direction, key).ended_by;
+        let refused = match ended_by {
+            None if !state.closed => state.issue(request, elsewhere, &handle.port).err(),
+            _ => Some(request),
+        };
         if let Some(request) = refused {
             state.go_on(direction, &handle, deliver);
             state.settle();
-            deliver(request.end(Err(error)));
+            deliver(request.end(Err(ended_by.unwrap_or(handle.closed_error()))));
         }
     }
 
