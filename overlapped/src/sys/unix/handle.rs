@@ -568,7 +568,8 @@ impl Handle {
             (_, _) if result == -libc::ECANCELED || result == -libc::EINVAL => {} // ended by us, by the exit of a thread, or not known
             (_, _) if result == -libc::ENOBUFS => {
                 lane.engine().ran_out(&standing.pool.0);
-                if !state.receives.queued.is_empty() {
+                // A receive into a buffer of its own, first in line by now, needs none of the pool's.
+                if state.receives.queued.front().is_some_and(|next| pool_of(next).is_some()) {
                     state.receives.stalled = true;
                     lane.starve(Arc::clone(&handle));
                 }
