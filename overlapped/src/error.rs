@@ -71,6 +71,8 @@ errors! {
     NOT_ENOUGH_MEMORY = 8, 10055, 0xC0000017, [ENOMEM], OutOfMemory, "the system is out of memory, or a memory limit is too low";
     /// `ERROR_WRITE_PROTECT` (19).
     WRITE_PROTECT = 19, 19, 0xC00000A2, [EROFS], ReadOnlyFilesystem, "the file system is read-only";
+    /// `ERROR_GEN_FAILURE` (31): an APC was queued to a thread that has ended.
+    GEN_FAILURE = 31, 31, 0xC0000001, [], Other, "the thread has ended, or a device failed";
     /// `ERROR_HANDLE_EOF` (38): a read at or past the end of the file.
     HANDLE_EOF = 38, 10022, 0xC0000011, [], UnexpectedEof, "the end of the file was reached";
     /// `ERROR_NOT_SUPPORTED` (50).
@@ -89,16 +91,20 @@ errors! {
     SEM_TIMEOUT = 121, 10060, 0xC00000B5, [ETIMEDOUT], TimedOut, "the operation timed out";
     /// `ERROR_INSUFFICIENT_BUFFER` (122).
     INSUFFICIENT_BUFFER = 122, 10014, 0xC0000023, [], InvalidInput, "the buffer is too small";
+    /// `WAIT_IO_COMPLETION` (192): an alertable wait ended because routines or APCs ran.
+    WAIT_IO_COMPLETION = 192, 192, 0x000000C0, [], Interrupted, "completion routines or APCs ran";
     /// `ERROR_FILE_TOO_LARGE` (223).
     FILE_TOO_LARGE = 223, 223, 0xC0000904, [EFBIG], FileTooLarge, "the file is too large";
     /// `ERROR_MORE_DATA` (234): a datagram was longer than the buffer; the rest of it is lost.
     MORE_DATA = 234, 10040, 0x80000005, [EMSGSIZE], Other, "the datagram is longer than the buffer, or than the network takes";
-    /// `WAIT_TIMEOUT` (258): a dequeue waited in vain.
-    WAIT_TIMEOUT = 258, 258, 0x00000102, [], TimedOut, "no packet arrived in time";
+    /// `WAIT_TIMEOUT` (258): a wait was in vain.
+    WAIT_TIMEOUT = 258, 258, 0x00000102, [], TimedOut, "the wait timed out";
     /// `ERROR_ABANDONED_WAIT_0` (735): the port was closed.
     ABANDONED_WAIT = 735, 735, 0x00000080, [], BrokenPipe, "the completion port was closed";
     /// `ERROR_OPERATION_ABORTED` (995): the operation was cancelled.
     OPERATION_ABORTED = 995, 995, 0xC0000120, [ECANCELED], Interrupted, "the operation was cancelled";
+    /// `ERROR_IO_INCOMPLETE` (996): the operation has not ended yet.
+    IO_INCOMPLETE = 996, 996, 0x00000103, [], WouldBlock, "the operation has not ended yet";
     /// `ERROR_NOACCESS` (998).
     NOACCESS = 998, 10014, 0xC0000005, [EFAULT], InvalidInput, "an address is not accessible";
     /// `ERROR_IO_DEVICE` (1117).

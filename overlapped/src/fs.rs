@@ -3,10 +3,13 @@
 //! Operations of one file are independent: they may run at the same time and end in any order.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::done::{Read, Synced, Written};
+use crate::port::free_handle;
 use crate::port::sealed::Sealed;
-use crate::sys::{Descriptor, Kind, Operation, OperationId};
-use crate::{Associated, Buffer, Result};
+use crate::sys::{self, Kind, OperationId};
+use crate::{Associated, Buffer, Operation, Result};
 
 /// An open file.
 ///
@@ -26,8 +29,10 @@ use crate::{Associated, Buffer, Result};
 /// # std::fs::remove_file(path)?;
 /// # overlapped::Result::Ok(())
 /// ```
-#[derive(Debug)]
-pub struct File(std::fs::File);
+#[derive(Clone, Debug)]
+pub struct File(Arc<sys::Handle>);
+
+free_handle!(File);
 
 impl File {
     /// Opens a file for reading.
@@ -35,7 +40,7 @@ impl File {
     /// # Errors
     /// [`Error::FILE_NOT_FOUND`](crate::Error::FILE_NOT_FOUND), [`Error::ACCESS_DENIED`](crate::Error::ACCESS_DENIED).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self(std::fs::File::open(path)?))
+        Ok(std::fs::File::open(path)?.into())
     }
 
     /// Opens a file for reading and writing, new or emptied. For other ways, use `From<std::fs::File>`.
@@ -43,21 +48,43 @@ impl File {
     /// # Errors
     /// [`Error::PATH_NOT_FOUND`](crate::Error::PATH_NOT_FOUND), [`Error::ACCESS_DENIED`](crate::Error::ACCESS_DENIED).
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self(std::fs::File::options().read(true).write(true).create(true).truncate(true).open(path)?))
+        Ok(std::fs::File::options().read(true).write(true).create(true).truncate(true).open(path)?.into())
+    }
+
+    /// Reads from `offset` (bytes) on, up to the buffer's capacity: [`Read`]. Less than that at the tail is success; at or past the
+    /// end it is [`Error::HANDLE_EOF`](crate::Error::HANDLE_EOF).
+    ///
+    /// Win32: [`ReadFileEx`](https://learn.microsoft.com/en-us/windows/win32/api/fileapi/nf-fileapi-readfileex),
+    /// [`ReadFile`](https://learn.microsoft.com/en-us/windows/win32/api/fileapi/nf-fileapi-readfile) with an overlapped.
+    pub fn read_at(&self, buffer: Buffer, offset: u64) -> Operation<Read> {
+        Operation::new(&self.0, sys::Operation::ReadAt { buffer, offset })
+    }
+
+    /// Writes all of `buffer` at `offset` (bytes): [`Written`].
+    ///
+    /// Win32: [`WriteFileEx`](https://learn.microsoft.com/en-us/windows/win32/api/fileapi/nf-fileapi-writefileex),
+    /// [`WriteFile`](https://learn.microsoft.com/en-us/windows/win32/api/fileapi/nf-fileapi-writefile) with an overlapped.
+    pub fn write_at(&self, buffer: Buffer, offset: u64) -> Operation<Written> {
+        Operation::new(&self.0, sys::Operation::WriteAt { buffer, offset })
+    }
+
+    /// Brings what was written to the disk, `data_only` or the file's attributes too: [`Synced`]. It covers writes that have ended.
+    ///
+    /// Win32: [`FlushFileBuffers`](https://learn.microsoft.com/en-us/windows/win32/api/fileapi/nf-fileapi-flushfilebuffers).
+    pub fn sync(&self, data_only: bool) -> Operation<Synced> {
+        Operation::new(&self.0, sys::Operation::Sync { data_only })
     }
 }
 
 impl From<std::fs::File> for File {
     fn from(file: std::fs::File) -> Self {
-        Self(file)
+        Self(sys::Handle::new(file.into(), Kind::File))
     }
 }
 
 impl Sealed for File {
-    const KIND: Kind = Kind::File;
-
-    fn into_fd(self) -> Descriptor {
-        self.0.into()
+    fn into_handle(self) -> Arc<sys::Handle> {
+        self.0
     }
 }
 
@@ -70,7 +97,7 @@ impl<K: 'static> Associated<File, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`](crate::Error::ABANDONED_WAIT) if the port was closed.
     pub fn read_at(&self, buffer: Buffer, offset: u64) -> Result<OperationId> {
-        self.start(Operation::ReadAt { buffer, offset })
+        self.start(sys::Operation::ReadAt { buffer, offset })
     }
 
     /// Writes all of `buffer` at `offset` (bytes): [`Packet::Written`](crate::Packet::Written).
@@ -80,7 +107,7 @@ impl<K: 'static> Associated<File, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`](crate::Error::ABANDONED_WAIT) if the port was closed.
     pub fn write_at(&self, buffer: Buffer, offset: u64) -> Result<OperationId> {
-        self.start(Operation::WriteAt { buffer, offset })
+        self.start(sys::Operation::WriteAt { buffer, offset })
     }
 
     /// Brings what was written to the disk, `data` only or the file's attributes too: [`Packet::Synced`](crate::Packet::Synced).
@@ -91,6 +118,6 @@ impl<K: 'static> Associated<File, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`](crate::Error::ABANDONED_WAIT) if the port was closed.
     pub fn sync(&self, data_only: bool) -> Result<OperationId> {
-        self.start(Operation::Sync { data_only })
+        self.start(sys::Operation::Sync { data_only })
     }
 }

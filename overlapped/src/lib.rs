@@ -55,10 +55,14 @@
 //! No TLS, no HTTP, no executor. It is not a readiness library: there is nothing to poll.
 //! What differs from Windows is listed, with the reason, in `docs/deviations.md` of the repository.
 
+pub mod alertable;
 mod buffer;
+pub mod done;
 mod error;
+pub mod event;
 pub mod fs;
 pub mod net;
+mod operation;
 mod port;
 mod sync;
 // The one place that may hold `unsafe`: each block there states the fact that makes it sound.
@@ -67,5 +71,7 @@ mod sys;
 
 pub use buffer::{Buffer, BufferPool};
 pub use error::{Error, Result};
+pub use event::Event;
+pub use operation::{Completion, Operation, Pending};
 pub use port::{Associated, Builder, CompletionPort, Concurrency, Overlapped, Packet};
 pub use sys::OperationId;

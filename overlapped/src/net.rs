@@ -1,34 +1,41 @@
 //! TCP and UDP sockets.
 //!
-//! A socket is made here and associated with a port; its operations are methods of the [`Associated`] handle. Two receives
-//! posted on one stream are filled in the order in which they were posted, and sends leave in the order in which they were
-//! started, however many threads took part.
+//! A socket has operations in two forms. Those of the free socket give an [`Operation`], which says itself how its end is to be
+//! announced: by a routine, an event, or a future. A socket that is associated with a port has the same by the same names, and their
+//! ends are packets of the port. Two receives posted on one stream are filled in the order in which they were posted, and sends leave in the
+//! order in which they were started, however many threads took part.
 //!
-//! Win32: Winsock's overlapped calls. Options of a socket: [`Associated::options`], with the whole of [`socket2`].
+//! A free socket can be cloned, which is cheap, and names the same socket. It is closed when its last owner is dropped; an operation
+//! in flight is one.
+//!
+//! Win32: Winsock's overlapped calls. Options of a socket: `options`, with the whole of [`socket2`].
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::done::{Accepted, Connected, Received, ReceivedFrom, Sent, SentTo, SentVectored};
+use crate::port::free_handle;
 use crate::port::sealed::Sealed;
-use crate::sys::{Descriptor, Kind, Operation, OperationId};
-use crate::{Associated, Buffer, BufferPool, Error, Result};
+use crate::sys::{self, Descriptor, Kind, OperationId};
+use crate::{Associated, Buffer, BufferPool, Error, Operation, Result};
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// A TCP socket that listens for connections.
-#[derive(Debug)]
-pub struct TcpListener(Socket);
+#[derive(Clone, Debug)]
+pub struct TcpListener(Arc<sys::Handle>);
 
 /// A TCP connection, or a socket that is about to become one ([`TcpStream::unconnected`]).
-#[derive(Debug)]
-pub struct TcpStream(Socket);
+#[derive(Clone, Debug)]
+pub struct TcpStream(Arc<sys::Handle>);
 
 /// A UDP socket.
-#[derive(Debug)]
-pub struct UdpSocket(Socket);
+#[derive(Clone, Debug)]
+pub struct UdpSocket(Arc<sys::Handle>);
 
 /// Makes a socket for the first address that works.
 fn bind(
@@ -69,55 +76,108 @@ impl TcpListener {
     /// # Errors
     /// [`Error::ADDRESS_IN_USE`], [`Error::ADDRESS_NOT_AVAILABLE`], [`Error::ACCESS_DENIED`] for a privileged port.
     pub fn bind(address: impl ToSocketAddrs) -> Result<Self> {
-        bind(address, Type::STREAM, Protocol::TCP, |socket| socket.listen(BACKLOG)).map(Self)
+        bind(address, Type::STREAM, Protocol::TCP, |socket| socket.listen(BACKLOG)).map(Self::from)
     }
 
-    /// The address that it listens on.
+    /// Accepts one connection: [`Accepted`]. Several may be outstanding.
     ///
-    /// # Errors
-    /// What `getsockname` says.
-    pub fn local_addr(&self) -> Result<SocketAddr> {
-        local_addr(&self.0)
+    /// Win32: [`AcceptEx`](https://learn.microsoft.com/en-us/windows/win32/api/mswsock/nf-mswsock-acceptex), which needs a
+    /// socket made beforehand; here the connection's socket comes with the end.
+    pub fn accept(&self) -> Operation<Accepted> {
+        Operation::new(&self.0, sys::Operation::Accept { standing: false, accepted: None })
     }
 }
 
 impl TcpStream {
-    /// A socket of the family of `address`, to be associated and then [connected](Associated::connect).
+    /// A socket of the family of `address`, to be connected ([`connect`](Self::connect)).
     ///
     /// # Errors
     /// [`Error::TOO_MANY_OPEN_FILES`], [`Error::ADDRESS_FAMILY`].
     pub fn unconnected(address: SocketAddr) -> Result<Self> {
-        Ok(Self(Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?))
-    }
-
-    /// Sends small pieces at once instead of waiting to fill a segment (`TCP_NODELAY`).
-    ///
-    /// # Errors
-    /// What `setsockopt` says.
-    pub fn set_nodelay(&self, nodelay: bool) -> Result<()> {
-        Ok(self.0.set_tcp_nodelay(nodelay)?)
-    }
-
-    /// This side's address.
-    ///
-    /// # Errors
-    /// What `getsockname` says.
-    pub fn local_addr(&self) -> Result<SocketAddr> {
-        local_addr(&self.0)
-    }
-
-    /// The other side's address.
-    ///
-    /// # Errors
-    /// [`Error::NOT_CONNECTED`].
-    pub fn peer_addr(&self) -> Result<SocketAddr> {
-        self.0.peer_addr()?.as_socket().ok_or(Error::ADDRESS_FAMILY)
+        Ok(Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?.into())
     }
 
     pub(crate) fn from_fd(fd: Descriptor) -> Self {
-        Self(Socket::from(fd))
+        Self(sys::Handle::new(fd, Kind::Stream))
+    }
+
+    /// Connects to `address`: [`Connected`]. Sends started meanwhile wait for it.
+    ///
+    /// Win32: [`ConnectEx`](https://learn.microsoft.com/en-us/windows/win32/api/mswsock/nc-mswsock-lpfn_connectex).
+    pub fn connect(&self, address: SocketAddr) -> Operation<Connected> {
+        Operation::new(&self.0, sys::Operation::Connect { address: Box::new(address) })
+    }
+
+    /// Receives what is there, up to the buffer's capacity: [`Received`].
+    ///
+    /// Several may be outstanding; they are filled in the order in which they were started. A buffer without room waits until data, or the
+    /// end, is there and takes none of it.
+    ///
+    /// Win32: [`WSARecv`](https://learn.microsoft.com/en-us/windows/win32/api/winsock2/nf-winsock2-wsarecv).
+    pub fn recv(&self, buffer: Buffer) -> Operation<Received> {
+        Operation::new(&self.0, sys::Operation::Recv { buffer })
+    }
+
+    /// Receives into a buffer of `pool`, taken only when data is there: [`Received`].
+    ///
+    /// If the receive ends without data (an error, or the peer's end) the buffer that comes back is empty and not of the pool.
+    pub fn recv_pooled(&self, pool: &BufferPool) -> Operation<Received> {
+        Operation::new(&self.0, sys::Operation::RecvPooled { pool: pool.clone(), buffer: Buffer::empty() })
+    }
+
+    /// Sends all of `buffer`: [`Sent`], when the system has accepted every byte.
+    ///
+    /// Several may be outstanding; they leave in the order in which they were started.
+    ///
+    /// Win32: [`WSASend`](https://learn.microsoft.com/en-us/windows/win32/api/winsock2/nf-winsock2-wsasend).
+    pub fn send(&self, buffer: Buffer) -> Operation<Sent> {
+        Operation::new(&self.0, sys::Operation::Send { buffer })
+    }
+
+    /// Sends all of several buffers, in order and without gaps: [`SentVectored`].
+    ///
+    /// Win32: `WSASend` with several `WSABUF`.
+    pub fn send_vectored(&self, buffers: Vec<Buffer>) -> Operation<SentVectored> {
+        Operation::new(&self.0, sys::Operation::SendVectored { buffers })
     }
 }
+
+/// What a stream has besides operations, with a port or without.
+macro_rules! stream {
+    ($stream:ty $(, $key:ident)?) => {
+        impl$(<$key: 'static>)? $stream {
+            /// Shuts a half of the connection. The sending half is shut behind the sends that are outstanding; one started later
+            /// ends with [`Error::SHUTDOWN`]. It has no completion.
+            ///
+            /// Win32: [`shutdown`](https://learn.microsoft.com/en-us/windows/win32/api/winsock/nf-winsock-shutdown).
+            ///
+            /// # Errors
+            /// [`Error::NOT_CONNECTED`]; [`Error::INVALID_HANDLE`] if the handle was closed.
+            pub fn shutdown(&self, how: Shutdown) -> Result<()> {
+                self.handle().shutdown(how)
+            }
+
+            /// Sends small pieces at once instead of waiting to fill a segment (`TCP_NODELAY`).
+            ///
+            /// # Errors
+            /// What `setsockopt` says; [`Error::INVALID_HANDLE`] if the handle was closed.
+            pub fn set_nodelay(&self, nodelay: bool) -> Result<()> {
+                self.options(|socket| socket.set_tcp_nodelay(nodelay))
+            }
+
+            /// The other side's address.
+            ///
+            /// # Errors
+            /// [`Error::NOT_CONNECTED`]; [`Error::INVALID_HANDLE`] if the handle was closed.
+            pub fn peer_addr(&self) -> Result<SocketAddr> {
+                self.options(|socket| socket.peer_addr())?.as_socket().ok_or(Error::ADDRESS_FAMILY)
+            }
+        }
+    };
+}
+
+stream!(TcpStream);
+stream!(Associated<TcpStream, K>, K);
 
 impl UdpSocket {
     /// A socket bound to `address`; `[::]` is dual stack.
@@ -125,52 +185,33 @@ impl UdpSocket {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub fn bind(address: impl ToSocketAddrs) -> Result<Self> {
-        bind(address, Type::DGRAM, Protocol::UDP, |_| Ok(())).map(Self)
+        bind(address, Type::DGRAM, Protocol::UDP, |_| Ok(())).map(Self::from)
     }
 
-    /// The address that it is bound to.
+    /// Receives one datagram: [`ReceivedFrom`].
     ///
-    /// # Errors
-    /// What `getsockname` says.
-    pub fn local_addr(&self) -> Result<SocketAddr> {
-        local_addr(&self.0)
+    /// Win32: [`WSARecvFrom`](https://learn.microsoft.com/en-us/windows/win32/api/winsock2/nf-winsock2-wsarecvfrom).
+    pub fn recv_from(&self, buffer: Buffer) -> Operation<ReceivedFrom> {
+        Operation::new(&self.0, sys::Operation::RecvFrom { buffer, from: None })
+    }
+
+    /// Sends one datagram: [`SentTo`].
+    ///
+    /// Win32: [`WSASendTo`](https://learn.microsoft.com/en-us/windows/win32/api/winsock2/nf-winsock2-wsasendto).
+    pub fn send_to(&self, buffer: Buffer, address: SocketAddr) -> Operation<SentTo> {
+        Operation::new(&self.0, sys::Operation::SendTo { buffer, address: Box::new(address) })
     }
 }
 
-fn local_addr(socket: &Socket) -> Result<SocketAddr> {
-    socket.local_addr()?.as_socket().ok_or(Error::ADDRESS_FAMILY)
-}
-
-macro_rules! sockets {
-    ($($socket:ident, $kind:ident, $std:ty;)*) => {$(
-        impl Sealed for $socket {
-            const KIND: Kind = Kind::$kind;
-
-            fn into_fd(self) -> Descriptor {
-                self.0.into()
-            }
-        }
-
-        impl From<Socket> for $socket {
-            /// Takes over a socket that was made and set up elsewhere.
-            fn from(socket: Socket) -> Self {
-                Self(socket)
-            }
-        }
-
-        impl From<$std> for $socket {
-            fn from(socket: $std) -> Self {
-                Self(socket.into())
-            }
-        }
-
-        impl<K: 'static> Associated<$socket, K> {
+/// What every socket has besides operations, with a port or without.
+macro_rules! socket {
+    ($socket:ty $(, $key:ident)?) => {
+        impl$(<$key: 'static>)? $socket {
             /// Looks at or changes the options of the socket.
             ///
             /// ```
-            /// # use overlapped::{net::UdpSocket, CompletionPort};
-            /// # let port: CompletionPort = CompletionPort::new(1)?;
-            /// # let socket = port.associate(UdpSocket::bind("127.0.0.1:0")?, ())?;
+            /// # use overlapped::net::UdpSocket;
+            /// # let socket = UdpSocket::bind("127.0.0.1:0")?;
             /// socket.options(|socket| socket.set_recv_buffer_size(1 << 20))?;
             /// # overlapped::Result::Ok(())
             /// ```
@@ -178,7 +219,7 @@ macro_rules! sockets {
             /// # Errors
             /// What `options` returns; [`Error::INVALID_HANDLE`] if the handle was closed.
             pub fn options<T>(&self, options: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> Result<T> {
-                self.handle.with_descriptor(|fd| Ok(options(SockRef::from(fd))?))
+                self.handle().with_descriptor(|fd| Ok(options(SockRef::from(fd))?))
             }
 
             /// This side's address.
@@ -186,7 +227,34 @@ macro_rules! sockets {
             /// # Errors
             /// What `getsockname` says; [`Error::INVALID_HANDLE`] if the handle was closed.
             pub fn local_addr(&self) -> Result<SocketAddr> {
-                self.handle.with_descriptor(|fd| local_addr(&SockRef::from(fd)))
+                self.options(|socket| socket.local_addr())?.as_socket().ok_or(Error::ADDRESS_FAMILY)
+            }
+        }
+    };
+}
+
+macro_rules! sockets {
+    ($($socket:ident, $kind:ident, $std:ty;)*) => {$(
+        free_handle!($socket);
+        socket!($socket);
+        socket!(Associated<$socket, K>, K);
+
+        impl Sealed for $socket {
+            fn into_handle(self) -> Arc<sys::Handle> {
+                self.0
+            }
+        }
+
+        impl From<Socket> for $socket {
+            /// Takes over a socket that was made and set up elsewhere.
+            fn from(socket: Socket) -> Self {
+                Self(sys::Handle::new(socket.into(), Kind::$kind))
+            }
+        }
+
+        impl From<$std> for $socket {
+            fn from(socket: $std) -> Self {
+                Socket::from(socket).into()
             }
         }
     )*};
@@ -207,7 +275,7 @@ impl<K: 'static> Associated<TcpListener, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn accept(&self) -> Result<OperationId> {
-        self.start(Operation::Accept { standing: false, accepted: None })
+        self.start(sys::Operation::Accept { standing: false, accepted: None })
     }
 
     /// Accepts connections until it is cancelled or the listener closed: a packet each, and a last one, in which `more` is
@@ -219,7 +287,7 @@ impl<K: 'static> Associated<TcpListener, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn accept_each(&self) -> Result<OperationId> {
-        self.start(Operation::Accept { standing: true, accepted: None })
+        self.start(sys::Operation::Accept { standing: true, accepted: None })
     }
 }
 
@@ -231,7 +299,7 @@ impl<K: 'static> Associated<TcpStream, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn connect(&self, address: SocketAddr) -> Result<OperationId> {
-        self.start(Operation::Connect { address: Box::new(address) })
+        self.start(sys::Operation::Connect { address: Box::new(address) })
     }
 
     /// Receives what is there, up to the buffer's capacity: [`Packet::Received`](crate::Packet::Received).
@@ -244,7 +312,7 @@ impl<K: 'static> Associated<TcpStream, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn recv(&self, buffer: Buffer) -> Result<OperationId> {
-        self.start(Operation::Recv { buffer })
+        self.start(sys::Operation::Recv { buffer })
     }
 
     /// Receives into a buffer of `pool`, taken only when data is there: [`Packet::Received`](crate::Packet::Received).
@@ -256,7 +324,7 @@ impl<K: 'static> Associated<TcpStream, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn recv_pooled(&self, pool: &BufferPool) -> Result<OperationId> {
-        self.start(Operation::RecvPooled { pool: pool.clone(), buffer: Buffer::empty() })
+        self.start(sys::Operation::RecvPooled { pool: pool.clone(), buffer: Buffer::empty() })
     }
 
     /// Sends all of `buffer`: [`Packet::Sent`](crate::Packet::Sent), when the system has accepted every byte.
@@ -269,7 +337,7 @@ impl<K: 'static> Associated<TcpStream, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn send(&self, buffer: Buffer) -> Result<OperationId> {
-        self.start(Operation::Send { buffer })
+        self.start(sys::Operation::Send { buffer })
     }
 
     /// Sends all of several buffers, in order and without gaps: [`Packet::SentVectored`](crate::Packet::SentVectored).
@@ -279,26 +347,7 @@ impl<K: 'static> Associated<TcpStream, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn send_vectored(&self, buffers: Vec<Buffer>) -> Result<OperationId> {
-        self.start(Operation::SendVectored { buffers })
-    }
-
-    /// Shuts a half of the connection. The sending half is shut behind the sends that are outstanding; one started later ends
-    /// with [`Error::SHUTDOWN`]. No packet.
-    ///
-    /// Win32: [`shutdown`](https://learn.microsoft.com/en-us/windows/win32/api/winsock/nf-winsock-shutdown).
-    ///
-    /// # Errors
-    /// [`Error::NOT_CONNECTED`]; [`Error::INVALID_HANDLE`] if the handle was closed.
-    pub fn shutdown(&self, how: Shutdown) -> Result<()> {
-        self.handle.shutdown(how)
-    }
-
-    /// The other side's address.
-    ///
-    /// # Errors
-    /// [`Error::NOT_CONNECTED`]; [`Error::INVALID_HANDLE`] if the handle was closed.
-    pub fn peer_addr(&self) -> Result<SocketAddr> {
-        self.options(|socket| socket.peer_addr())?.as_socket().ok_or(Error::ADDRESS_FAMILY)
+        self.start(sys::Operation::SendVectored { buffers })
     }
 }
 
@@ -310,7 +359,7 @@ impl<K: 'static> Associated<UdpSocket, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn recv_from(&self, buffer: Buffer) -> Result<OperationId> {
-        self.start(Operation::RecvFrom { buffer, from: None })
+        self.start(sys::Operation::RecvFrom { buffer, from: None })
     }
 
     /// Sends one datagram: [`Packet::SentTo`](crate::Packet::SentTo).
@@ -320,6 +369,6 @@ impl<K: 'static> Associated<UdpSocket, K> {
     /// # Errors
     /// [`Error::ABANDONED_WAIT`] if the port was closed.
     pub fn send_to(&self, buffer: Buffer, address: SocketAddr) -> Result<OperationId> {
-        self.start(Operation::SendTo { buffer, address: Box::new(address) })
+        self.start(sys::Operation::SendTo { buffer, address: Box::new(address) })
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream, UdpSocket};
 use crate::sync::Mutex;
-use crate::sys::{self, Delivered, Ended, Operation, OperationId};
+use crate::sys::{self, Delivered, Ended, Operation, OperationId, Way};
 use crate::{Buffer, Error, Result};
 
 /// How many workers of a port may run at once.
@@ -149,10 +149,10 @@ impl<K: Send + Sync + 'static, M: Send + 'static> CompletionPort<K, M> {
     /// Win32: `CreateIoCompletionPort` with a file handle; the key is its `CompletionKey`.
     ///
     /// # Errors
-    /// [`Error::ABANDONED_WAIT`] if the port was closed.
+    /// [`Error::ABANDONED_WAIT`] if the port was closed; [`Error::INVALID_PARAMETER`] if the handle has clones or operations in
+    /// flight, whose ends would go elsewhere. The handle is dropped.
     pub fn associate<H: Overlapped>(&self, handle: H, key: K) -> Result<Associated<H, K>> {
-        let handle = sys::Handle::new(Arc::clone(&self.port), handle.into_fd(), H::KIND, Box::new(key))?;
-        Ok(Associated::new(Arc::new(handle)))
+        Ok(Associated::new(sys::Handle::associate(handle.into_handle(), &self.port, Box::new(key))?))
     }
 
     /// Queues a message of the program's own. It is delivered as [`Packet::Posted`], behind those posted before it.
@@ -310,13 +310,62 @@ pub trait Overlapped: sealed::Sealed {}
 impl<H: sealed::Sealed> Overlapped for H {}
 
 pub(crate) mod sealed {
-    use crate::sys::{Descriptor, Kind};
+    use std::sync::Arc;
+
+    use crate::sys::Handle;
 
     pub trait Sealed {
-        const KIND: Kind;
-        fn into_fd(self) -> Descriptor;
+        fn into_handle(self) -> Arc<Handle>;
     }
 }
+
+/// What a handle without a port has in common with those of every kind.
+macro_rules! free_handle {
+    ($handle:ident) => {
+        impl $handle {
+            pub(crate) fn of(handle: std::sync::Arc<crate::sys::Handle>) -> Self {
+                Self(handle)
+            }
+
+            #[allow(dead_code, reason = "files have no use for it")]
+            fn handle(&self) -> &crate::sys::Handle {
+                &self.0
+            }
+
+            /// Cancels one operation. It ends with [`Error::OPERATION_ABORTED`](crate::Error::OPERATION_ABORTED), or normally if that
+            /// came first; this call does not wait.
+            ///
+            /// Win32: [`CancelIoEx`](https://learn.microsoft.com/en-us/windows/win32/fileio/cancelioex-func) with an overlapped.
+            ///
+            /// # Errors
+            /// [`Error::NOT_FOUND`](crate::Error::NOT_FOUND) if the handle has no such operation in flight.
+            pub fn cancel(&self, operation: crate::OperationId) -> crate::Result<()> {
+                self.0.cancel(Some(operation))
+            }
+
+            /// Cancels all operations of the handle.
+            ///
+            /// Win32: `CancelIoEx` without an overlapped.
+            ///
+            /// # Errors
+            /// [`Error::NOT_FOUND`](crate::Error::NOT_FOUND) if there are none in flight.
+            pub fn cancel_all(&self) -> crate::Result<()> {
+                self.0.cancel(None)
+            }
+
+            /// Closes the handle now, whoever else has clones. Operations in flight end with
+            /// [`Error::CONNECTION_ABORTED`](crate::Error::CONNECTION_ABORTED), an accept with
+            /// [`Error::OPERATION_ABORTED`](crate::Error::OPERATION_ABORTED); those started later with
+            /// [`Error::INVALID_HANDLE`](crate::Error::INVALID_HANDLE).
+            ///
+            /// Win32: `closesocket`, `CloseHandle`.
+            pub fn close(&self) {
+                self.0.close();
+            }
+        }
+    };
+}
+pub(crate) use free_handle;
 
 /// A handle that belongs to a port, with its key. Made by [`CompletionPort::associate`].
 ///
@@ -396,7 +445,11 @@ impl<H, K: 'static> Associated<H, K> {
     }
 
     pub(crate) fn start(&self, operation: Operation) -> Result<OperationId> {
-        self.handle.start(operation, self.timeout)
+        self.handle.start(operation, self.timeout, Way::Port).map_err(|(error, _)| error)
+    }
+
+    pub(crate) fn handle(&self) -> &sys::Handle {
+        &self.handle
     }
 }
 
@@ -453,7 +506,7 @@ pub enum Packet<K = (), M = ()> {
 
 impl<K: Send + Sync + 'static, M: Send + 'static> Packet<K, M> {
     fn new(delivered: Delivered) -> Self {
-        let Ended { handle, id, operation, result, moved } = match delivered {
+        let Ended { handle, id, operation, result, moved, way: _ } = match delivered {
             Delivered::Ended(ended) => ended,
             Delivered::Posted(message) => return Self::Posted(Self::message(message)),
         };

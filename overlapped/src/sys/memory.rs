@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use crate::sync::Mutex;
@@ -167,6 +167,8 @@ pub(crate) struct Pool {
     /// Somebody waits for a buffer. Protocol: see `give_back`.
     hungry: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
+    /// How many rings have buffers of it.
+    pub(crate) users: AtomicUsize,
 }
 
 // SAFETY: the allocation is owned by the pool; its bytes are only reached through a `Memory`, of which there is one an index.
@@ -194,6 +196,7 @@ impl Pool {
             free: Mutex::new((0..count).rev().collect()),
             hungry: AtomicBool::new(false),
             waiting: Mutex::new(Vec::new()),
+            users: AtomicUsize::new(0),
         }
     }
 

@@ -3,17 +3,21 @@
 //! The contract, in the order in which an operation meets it:
 //! - [`Port::new`], [`Port::post`], [`Port::dequeue`], [`Port::dequeue_queued`], [`Port::flush`], [`Port::leave`], [`Port::close`],
 //!   [`Port::is_closed`], [`Port::concurrency`], [`Port::engine`]: the queue and its workers;
-//! - [`Handle::new`]: association, which consumes a [`Descriptor`]; [`Handle::key`], [`Handle::with_descriptor`], [`Handle::descriptor`];
-//! - [`Handle::start`]: an [`Operation`] begins, and ends in one [`Ended`] at the port; [`Handle::cancel`], [`Handle::shutdown`],
-//!   [`Handle::close`];
+//! - [`Handle::new`] owns a [`Descriptor`]; [`Handle::associate`], [`Handle::key`], [`Handle::with_descriptor`], [`Handle::descriptor`];
+//! - [`Handle::start`]: an [`Operation`] begins, and ends in one [`Ended`], which goes the [`Way`] that was asked for: to the port, to a
+//!   routine, or into a [`Cell`]; [`Handle::cancel`], [`Handle::shutdown`], [`Handle::close`]; [`Handle::take_back`]: nobody wants the end;
+//! - [`thread`]: alertable waits, APCs, and the ways of routines, events and futures; [`Event`]: flags and the waits for them;
 //! - [`memory`]: the bytes that the system may write, the same everywhere, with [`advise_large_pages`].
 
+mod cell;
 pub(crate) mod memory;
 mod operation;
 #[cfg(unix)]
 mod unix;
 
+pub(crate) use cell::Cell;
 pub use operation::OperationId;
 pub(crate) use operation::{Delivered, Ended, Kind, Operation};
+pub use unix::Waited;
 #[cfg(unix)]
-pub(crate) use unix::{Descriptor, Handle, MAX_CONCURRENCY, Port, advise_large_pages};
+pub(crate) use unix::{Descriptor, Event, Handle, MAX_CONCURRENCY, Port, Way, advise_large_pages, thread};

@@ -4,15 +4,22 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Descriptor, Handle};
+use super::{Descriptor, Handle, Way};
 use crate::{Buffer, BufferPool, Result};
 
-/// Names one operation of a handle, from its start to its packet. Never used twice by a port, and
-/// greater than those of the operations that were started before.
+/// Names one operation of a handle, from its start to its end. Never used twice in a process.
 ///
 /// Win32 programs use the address of the `OVERLAPPED` for this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OperationId(pub(crate) u64);
+pub struct OperationId {
+    pub(crate) handle: u64,
+    pub(crate) number: u64,
+}
+
+impl OperationId {
+    /// Of an operation that never started.
+    pub(crate) const NONE: Self = Self { handle: 0, number: 0 };
+}
 
 /// What kind of handle it is, where that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +79,16 @@ pub(crate) enum Operation {
 }
 
 /// The end of an operation.
-pub(crate) struct Ended {
+#[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
+pub struct Ended {
     pub(crate) id: OperationId,
     pub(crate) handle: Arc<Handle>,
     pub(crate) operation: Operation,
     pub(crate) result: Result<usize>,
     /// Bytes that were moved, also where `result` is an error.
     pub(crate) moved: usize,
+    /// Who is to be told.
+    pub(crate) way: Way,
 }
 
 /// What a port delivers.

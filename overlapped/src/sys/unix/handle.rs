@@ -1,211 +1,601 @@
-//! A handle of a port: its descriptor, its key, and its operations in line.
+//! A handle: its descriptor, its key, and the seats of its two lines.
 //!
-//! The kernel may reorder two receives, or two sends, of one stream. So a handle lets the kernel have one of each at a time and
-//! keeps the others here, in line; that is all there is to the order that users rely on. Accepts and file operations have
-//! no order and go straight through.
-//!
-//! A line stays with one lane as long as it has operations that have not been dequeued, so that their packets queue in
-//! order. Then it goes where the handle is next used.
+//! The operations of a handle stand in a line for each direction ([`line`](super::line)); accepts and file operations, which have no
+//! order, go straight to the kernel. A handle that is associated with a port has its lines in the port's lanes; a free one has
+//! them in the lanes of the threads that want to hear of their ends.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::{Relaxed, SeqCst}};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::cancel::Cancel;
-use super::engine::InKernel;
-use super::lane::Lane;
-use super::request::{Request, Step};
-use super::standing::{Inflow, Standing, StandingFlight, pool_of};
-use super::{Descriptor, Port};
+use super::engine::{About, Token};
+use super::lane::{Books, Lane};
+use super::line::{Direction, Line, direction};
+use super::request::Request;
+use super::timers::Timers;
+use super::{Descriptor, Port, Way, thread};
 use crate::sync::Mutex;
-use crate::sys::memory::Pool;
 use crate::sys::{Ended, Kind, Operation, OperationId};
-use crate::{Buffer, Error, Result};
+use crate::{Error, Result};
 
-pub(crate) struct Handle {
-    port: Arc<Port>,
+#[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
+pub struct Handle {
+    id: u64,
+    association: OnceLock<Association>,
+    /// Where its lines are.
+    seats: [Seat; 2],
+    /// Operations of each line that were started and whose packets have not been dequeued; counted where a port has several lanes.
+    outstanding: [AtomicU32; 2],
+    /// How many operations it has had.
+    count: AtomicU64,
     kind: Kind,
-    key: Box<dyn Any + Send + Sync>,
-    /// Operations of each line that were started and whose packets have not been dequeued.
-    receives_outstanding: AtomicU32,
-    sends_outstanding: AtomicU32,
-    state: Mutex<State>,
+    raw: RawFd,
+    closed: AtomicBool,
+    sending: AtomicU8,
+    receiving: AtomicU8,
+    /// Connections lie in `cold.accepted`.
+    has_accepted: AtomicBool,
+    /// The error that broke the connection, or 0. Linux says so once, and then that it ended orderly.
+    broken: AtomicU32,
+    cold: Mutex<Cold>,
 }
 
-struct State {
+struct Association {
+    port: Arc<Port>,
+    key: Box<dyn Any + Send + Sync>,
+}
+
+/// What is seldom needed. Its lock comes after a lane's.
+struct Cold {
     /// `None` once it is closed.
     fd: Option<OwnedFd>,
-    closed: bool,
-    /// What broke the connection. Linux says so once, and then that it ended orderly.
-    broken: Option<Error>,
-    receives: Line,
-    inflow: Inflow,
-    sends: Line,
-    /// Operations without an order.
-    others: Vec<Flight>,
-    sending: Half,
-    receiving: Half,
-    /// The last receive emptied the socket: the next one need not try before it waits.
-    drained: bool,
-    /// When the port's timers will next look at this handle.
+    /// What a close waits for.
+    pins: usize,
+    /// Requests without an order: the lane, the place there, and the number.
+    loose: Vec<(u32, usize, u32)>,
+    /// When the timers will next look at this handle.
     timer_at: Option<Instant>,
+    /// Lines whose lane has gone. They are empty, except for what was received.
+    resting: [Option<Box<Line>>; 2],
+    /// Connections that an accept brought and nobody wanted.
+    accepted: VecDeque<OwnedFd>,
 }
 
-/// Operations of one direction: at most one in the kernel, the others behind it.
-#[derive(Default)]
-struct Line {
-    in_kernel: Option<Flight>,
-    queued: VecDeque<Box<Request>>,
-    /// Where its packets go.
-    lane: u32,
-    /// The first in `queued` waits for a buffer of its pool.
-    stalled: bool,
-}
-
-/// What we know of a request while the kernel has it.
-struct Flight {
-    id: OperationId,
-    key: InKernel,
-    lane: u32,
-    deadline: Option<Instant>,
-    /// Why we asked the kernel to end it early.
-    ended_by: Option<Error>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Half {
-    Open,
+/// The state of a half of a connection.
+mod half {
+    pub(super) const OPEN: u8 = 0;
     /// To be shut when what is in line has left.
-    ShutWhenIdle,
-    Shut,
+    pub(super) const SHUT_WHEN_IDLE: u8 = 1;
+    pub(super) const SHUT: u8 = 2;
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Receive,
-    Send,
-    None,
-}
+/// Where a line is: a lane and the place there, or nowhere. Changed under the lock of the lane, and behind that under the cold one
+/// if it was nowhere.
+#[derive(Default)]
+struct Seat(AtomicU64);
 
-/// In which line an operation stands. A connect goes before the sends that follow it.
-fn direction(operation: &Operation) -> Direction {
-    match operation {
-        Operation::Recv { .. } | Operation::RecvPooled { .. } | Operation::RecvFrom { .. } => Direction::Receive,
-        Operation::Connect { .. }
-        | Operation::Send { .. }
-        | Operation::SendVectored { .. }
-        | Operation::SendTo { .. } => Direction::Send,
-        Operation::Accept { .. } | Operation::ReadAt { .. } | Operation::WriteAt { .. } | Operation::Sync { .. } => {
-            Direction::None
-        }
-    }
-}
-
-impl State {
-    fn line(&mut self, direction: Direction) -> Option<&mut Line> {
-        match direction {
-            Direction::Receive => Some(&mut self.receives),
-            Direction::Send => Some(&mut self.sends),
-            Direction::None => None,
+impl Seat {
+    #[inline]
+    fn get(&self) -> Option<(u32, usize)> {
+        match self.0.load(SeqCst) {
+            0 => None,
+            seat => Some(((seat >> 32) as u32, (seat as u32 - 1) as usize)),
         }
     }
 
-    /// Gives a request to the kernel, through the lane of its line or, if it has none, through `elsewhere`. A closed port gives it
-    /// back.
-    fn issue(&mut self, request: Box<Request>, elsewhere: usize, port: &Port) -> std::result::Result<(), Box<Request>> {
-        let (id, deadline, direction) = (request.id, request.deadline, direction(&request.operation));
-        let Some(fd) = &self.fd else { return Err(request) };
-        let lane = match direction {
-            Direction::Receive => self.receives.lane,
-            Direction::Send => self.sends.lane,
-            Direction::None => elsewhere as u32,
-        };
-        let key = port.lane(lane as usize).engine().start(request, fd.as_raw_fd(), self.drained)?;
-        let flight = Flight { id, key, lane, deadline, ended_by: None };
-        match self.line(direction) {
-            Some(line) => line.in_kernel = Some(flight),
-            None => self.others.push(flight),
+    fn set(&self, seat: Option<(u32, usize)>) {
+        self.0.store(seat.map_or(0, |(lane, at)| u64::from(lane) << 32 | (at as u64 + 1)), SeqCst);
+    }
+}
+
+/// What became of an attempt to start.
+enum Attempt {
+    Started(OperationId),
+    /// The line has moved: look again.
+    Again,
+    /// The line is idle here, and its operation is to be issued elsewhere.
+    Move(usize),
+    /// The lane takes nothing any more.
+    Refused,
+}
+
+static LAST_ID: AtomicU64 = AtomicU64::new(0);
+
+/// The count or error that a result of the kernel means.
+pub(super) fn count(result: i32) -> Result<usize> {
+    if result < 0 { Err(Error::from_errno(-result)) } else { Ok(result as usize) }
+}
+
+impl Handle {
+    pub(crate) fn new(fd: Descriptor, kind: Kind) -> Arc<Self> {
+        // Overlapped operations wait whatever the descriptor's mode; io_uring would answer EAGAIN on a non-blocking one. What is no
+        // descriptor shows with its first operation.
+        if let Ok(flags) = rustix::fs::fcntl_getfl(&fd)
+            && flags.contains(OFlags::NONBLOCK)
+        {
+            let _ = rustix::fs::fcntl_setfl(&fd, flags - OFlags::NONBLOCK);
         }
-        Ok(())
+        Arc::new(Self {
+            id: LAST_ID.fetch_add(1, SeqCst) + 1,
+            association: OnceLock::new(),
+            seats: Default::default(),
+            outstanding: Default::default(),
+            count: AtomicU64::new(0),
+            kind,
+            raw: fd.as_raw_fd(),
+            closed: AtomicBool::new(false),
+            sending: AtomicU8::new(half::OPEN),
+            receiving: AtomicU8::new(half::OPEN),
+            has_accepted: AtomicBool::new(false),
+            broken: AtomicU32::new(0),
+            cold: Mutex::new(Cold {
+                fd: Some(fd),
+                pins: 0,
+                loose: Vec::new(),
+                timer_at: None,
+                resting: [None, None],
+                accepted: VecDeque::new(),
+            }),
+        })
     }
 
-    /// Lets a line go on: what has arrived goes to the receives that wait for it, and the kernel gets the next operation if it has
-    /// none. What ends here is delivered.
-    fn go_on(&mut self, direction: Direction, handle: &Arc<Handle>, deliver: &mut impl FnMut(Ended)) {
-        let port = &handle.port;
-        if direction == Direction::Receive && self.receives.in_kernel.is_none() {
-            while !self.inflow.is_empty()
-                && let Some(request) = self.receives.queued.pop_front()
-            {
-                let mut filled = self.inflow.fill(request);
-                filled.result = self.correct(&filled.operation, filled.result);
-                deliver(filled);
+    /// Binds a free handle to a port. It must have no other owner.
+    pub(crate) fn associate(
+        handle: Arc<Self>,
+        port: &Arc<Port>,
+        key: Box<dyn Any + Send + Sync>,
+    ) -> Result<Arc<Self>> {
+        if port.is_closed() {
+            return Err(Error::ABANDONED_WAIT);
+        }
+        if Arc::strong_count(&handle) > 1 {
+            return Err(Error::INVALID_PARAMETER); // clones, or operations: each has a share
+        }
+        // What it has received and nobody has asked for stays with it, as a line at rest.
+        for direction in [Direction::Receive, Direction::Send] {
+            thread::rest(&handle, direction)?;
+        }
+        let _ = handle.association.set(Association { port: Arc::clone(port), key }); // it is free, and ours alone
+        Ok(handle)
+    }
+
+    pub(crate) fn key(&self) -> &(dyn Any + Send + Sync) {
+        &*self.association.get().expect("only an associated handle is asked for its key").key
+    }
+
+    #[inline]
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    #[inline]
+    pub(super) fn raw_fd(&self) -> RawFd {
+        self.raw
+    }
+
+    #[inline]
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// For people to read: the number of the descriptor, if it is open.
+    pub(crate) fn descriptor(&self) -> Option<RawFd> {
+        self.cold.lock().fd.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    pub(crate) fn with_descriptor<T>(&self, f: impl FnOnce(&BorrowedFd<'_>) -> Result<T>) -> Result<T> {
+        match &self.cold.lock().fd {
+            Some(fd) if !self.is_closed() => f(&fd.as_fd()),
+            _ => Err(Error::INVALID_HANDLE),
+        }
+    }
+
+    #[inline]
+    fn port(&self) -> Option<&Arc<Port>> {
+        self.association.get().map(|association| &association.port)
+    }
+
+    fn timers(&self) -> &Timers {
+        self.port().map_or(thread::timers(), |port| &port.timers)
+    }
+
+    /// Works with a lane of the port or of a thread. `None`: that thread has ended.
+    #[inline]
+    fn with_lane<R>(&self, lane: u32, work: impl FnOnce(&Lane) -> R) -> Option<R> {
+        match self.association.get() {
+            Some(association) => Some(work(association.port.lane(lane as usize))),
+            None => thread::with_lane(lane, work),
+        }
+    }
+
+    /// The lane that an operation is to be issued in.
+    #[inline]
+    fn home(&self, way: &Way) -> u32 {
+        match (self.association.get(), way.home()) {
+            (Some(association), _) => association.port.lane_here() as u32,
+            (None, home) => home.unwrap_or(0),
+        }
+    }
+
+    /// Something was put into a lane: its holder has to see it.
+    fn attend(&self, lane: &Lane) {
+        if !lane.is_mine() {
+            match self.port() {
+                Some(port) => port.attend(lane.id as usize),
+                None => lane.nudge(),
             }
-            if self.stand(handle) {
-                return;
-            }
         }
+    }
+
+    // Starting.
+
+    /// Starts an operation. It ends once, and that is told the way that was asked for.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        operation: Operation,
+        timeout: Option<Duration>,
+        way: Way,
+    ) -> std::result::Result<OperationId, (Error, Operation)> {
+        if timeout.is_some()
+            && self.association.get().is_none()
+            && let Err(error) = thread::reaper()
+        {
+            return Err((error, operation)); // who would look at the clock?
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        match direction(&operation) {
+            Some(direction) => self.start_in_line(direction, operation, deadline, way),
+            None => self.start_loose(operation, deadline, way),
+        }
+    }
+
+    #[inline]
+    fn start_in_line(
+        self: &Arc<Self>,
+        direction: Direction,
+        operation: Operation,
+        deadline: Option<Instant>,
+        way: Way,
+    ) -> std::result::Result<OperationId, (Error, Operation)> {
+        let home = self.home(&way);
+        let several = self.port().is_none_or(|port| port.concurrency() > 1);
+        let mut request = Some(Request::new(OperationId::NONE, Arc::clone(self), operation, deadline, way));
         loop {
-            let Some(line) = self.line(direction) else { return };
-            if line.in_kernel.is_some() || line.stalled {
-                return;
-            }
-            let Some(request) = line.queued.pop_front() else { return };
-            match self.issue(request, 0, port) {
-                Ok(()) => return,
-                Err(request) => deliver(request.end(Err(Error::ABANDONED_WAIT))),
-            }
-        }
-    }
-
-    /// Whether the next receive is a standing one's business. Arms one where it should be, and ends one that is in the way.
-    fn stand(&mut self, handle: &Arc<Handle>) -> bool {
-        let Some(next) = self.receives.queued.front() else { return true };
-        if self.receives.stalled {
-            return true;
-        }
-        let port = &handle.port;
-        let wanted = pool_of(next).filter(|_| handle.kind == Kind::Stream && self.inflow.is_calm());
-        match (&mut self.inflow.flight, wanted) {
-            (Some(flight), Some(pool)) if !flight.ending && Arc::ptr_eq(&flight.standing.pool.0, &pool.0) => true,
-            (Some(flight), _) => {
-                flight.end(port);
-                true // until it has landed
-            }
-            (None, Some(pool)) => {
-                let lane = port.lane(self.receives.lane as usize);
-                let Some(fd) = self.fd.as_ref().filter(|_| lane.engine().has_standing_receives()) else { return false };
-                let standing = Standing::new(handle, pool);
-                match lane.engine().receive_each(&standing, fd.as_raw_fd()) {
-                    Some(key) => {
-                        let (lane, tid) = (self.receives.lane, lane.tid.load(SeqCst));
-                        self.inflow.flight = Some(StandingFlight { standing, key, lane, tid, ending: false });
-                        true
+            let seat = self.seats[direction as usize].get();
+            let lane = seat.map_or(home, |(lane, _)| lane);
+            let attempt = self.with_lane(lane, |lane| {
+                let attempt = lane.work(|books| {
+                    if books.ended || books.queues().is_sealed() {
+                        return Attempt::Refused;
                     }
-                    None => false, // the port is closed, and refuses the receive too
+                    let Some(at) = self.find(books, lane, direction, seat) else { return Attempt::Again };
+                    if several && lane.id != home && self.may_leave(&books.lines[at]) {
+                        return Attempt::Move(at);
+                    }
+                    if several && self.association.get().is_some() {
+                        self.outstanding[direction as usize].fetch_add(1, SeqCst);
+                    }
+                    let mut request = request.take().expect("it is started once");
+                    let id = self.next_id();
+                    request.id = id;
+                    if let Some(error) = self.refusal(direction) {
+                        books.deliver(lane, request.end(Err(error)));
+                        return Attempt::Started(id);
+                    }
+                    if let Some(deadline) = deadline {
+                        self.schedule(deadline);
+                    }
+                    books.lines[at].push(request);
+                    books.go_on(lane, at);
+                    Attempt::Started(id)
+                });
+                if let Attempt::Started(_) = attempt {
+                    self.attend(lane);
+                }
+                attempt
+            });
+            match attempt {
+                Some(Attempt::Started(id)) => return Ok(id),
+                Some(Attempt::Move(at)) => {
+                    self.with_lane(lane, |from| self.with_lane(home, |to| Self::relocate(from, at, to)));
+                }
+                Some(Attempt::Again) => {}
+                // A line whose thread has ended rests, or is about to.
+                Some(Attempt::Refused) | None if self.association.get().is_none() && lane != home => {
+                    self.forget_seat(direction, seat);
+                    std::thread::yield_now();
+                }
+                Some(Attempt::Refused) | None => {
+                    let request = request.expect("it was not started");
+                    return Err((Error::ABANDONED_WAIT, request.operation));
                 }
             }
-            (None, None) => false,
+        }
+    }
+
+    #[inline]
+    fn next_id(&self) -> OperationId {
+        OperationId { handle: self.id, number: self.count.fetch_add(1, Relaxed) + 1 }
+    }
+
+    /// The place of a line in a lane: the one that it had, or a new one if it was nowhere.
+    #[inline]
+    fn find(
+        self: &Arc<Self>,
+        books: &mut Books,
+        lane: &Lane,
+        direction: Direction,
+        seat: Option<(u32, usize)>,
+    ) -> Option<usize> {
+        if let Some((_, at)) = seat {
+            let line = books.lines.get(at)?;
+            return (line.is_of(Arc::as_ptr(self)) && line.direction == direction).then_some(at);
+        }
+        let mut cold = self.cold.lock();
+        if self.seats[direction as usize].get().is_some() {
+            return None; // by another thread, just now
+        }
+        let line = match cold.resting[direction as usize].take() {
+            Some(line) => *line,
+            None => Line::new(self, direction),
+        };
+        assert!(books.lines.len() < Token::MOST, "more lines than a lane can name");
+        let at = books.lines.insert(line);
+        self.seats[direction as usize].set(Some((lane.id, at)));
+        Some(at)
+    }
+
+    /// Whether a line may go to another lane: nothing of it is under way. Packets of a port's handle have been dequeued, too, so that they
+    /// keep their order.
+    fn may_leave(&self, line: &Line) -> bool {
+        let outstanding = match self.association.get() {
+            Some(_) => self.outstanding[line.direction as usize].load(SeqCst) as usize,
+            None => 0,
+        };
+        line.is_idle() && outstanding == 0
+    }
+
+    /// Why an operation cannot start.
+    #[inline]
+    fn refusal(&self, direction: Direction) -> Option<Error> {
+        let half = match direction {
+            Direction::Send => &self.sending,
+            Direction::Receive => &self.receiving,
+        };
+        if self.is_closed() {
+            Some(Error::INVALID_HANDLE)
+        } else if half.load(SeqCst) != half::OPEN {
+            Some(Error::SHUTDOWN)
+        } else {
+            None
+        }
+    }
+
+    fn start_loose(
+        self: &Arc<Self>,
+        operation: Operation,
+        deadline: Option<Instant>,
+        way: Way,
+    ) -> std::result::Result<OperationId, (Error, Operation)> {
+        let home = self.home(&way);
+        let mut request = Some(Request::new(OperationId::NONE, Arc::clone(self), operation, deadline, way));
+        let started = self.with_lane(home, |lane| {
+            let started = lane.work(|books| {
+                if books.ended || books.queues().is_sealed() {
+                    return None;
+                }
+                let mut request = request.take().expect("it is started once");
+                let id = self.next_id();
+                request.id = id;
+                // To the kernel it would mean the descriptor's own position, which an overlapped file has not.
+                let everywhere = matches!(request.operation, Operation::ReadAt { offset: u64::MAX, .. });
+                if self.is_closed() || everywhere {
+                    let error = if everywhere { Error::INVALID_PARAMETER } else { Error::INVALID_HANDLE };
+                    books.deliver(lane, request.end(Err(error)));
+                    return Some(id);
+                }
+                if let Some(deadline) = deadline {
+                    self.schedule(deadline);
+                }
+                self.issue_loose(books, lane, request);
+                Some(id)
+            });
+            if started.is_some() {
+                self.attend(lane);
+            }
+            started
+        });
+        match started.flatten() {
+            Some(id) => Ok(id),
+            None => Err((Error::ABANDONED_WAIT, request.expect("it was not started").operation)),
+        }
+    }
+
+    /// Gives a request without an order to the kernel; an accept may find its connection here.
+    pub(super) fn issue_loose(&self, books: &mut Books, lane: &Lane, request: Request) {
+        if self.has_accepted.load(SeqCst) && matches!(request.operation, Operation::Accept { .. }) {
+            let mut cold = self.cold.lock();
+            let accepted = cold.accepted.pop_front();
+            self.has_accepted.store(!cold.accepted.is_empty(), SeqCst);
+            drop(cold);
+            if accepted.is_some() {
+                let Request { id, handle, way, .. } = request;
+                let operation = Operation::Accept { standing: false, accepted };
+                books.deliver(lane, Ended { id, handle, operation, result: Ok(0), moved: 0, way });
+                return;
+            }
+        }
+        if books.queues().is_sealed() {
+            books.deliver(lane, request.end(Err(Error::ABANDONED_WAIT)));
+            return;
+        }
+        let (at, seq) = books.issue_loose(lane, request);
+        self.cold.lock().loose.push((lane.id, at, seq));
+    }
+
+    /// Gives a request without an order to the kernel where its end is wanted.
+    pub(super) fn issue_at_home(request: Request) {
+        let handle = Arc::clone(&request.handle);
+        let Request { operation, deadline, way, id, .. } = request;
+        let home = way.home().unwrap_or(0);
+        let mut request = Some(Request::new(id, Arc::clone(&handle), operation, deadline, way));
+        let issued = thread::with_lane(home, |lane| {
+            lane.work(|books| {
+                if !books.ended
+                    && let Some(request) = request.take()
+                {
+                    handle.issue_loose(books, lane, request);
+                }
+            });
+            lane.nudge();
+        });
+        if let (_, Some(request)) = (issued, request) {
+            thread::tell(request.end(Err(Error::OPERATION_ABORTED)));
+        }
+    }
+
+    /// A request without an order is no longer in the kernel.
+    pub(super) fn landed(&self, lane: u32, at: usize, seq: u32) {
+        let mut cold = self.cold.lock();
+        if let Some(index) = cold.loose.iter().position(|loose| *loose == (lane, at, seq)) {
+            cold.loose.swap_remove(index);
+        }
+    }
+
+    /// Takes a line from one lane to another. `false`: something of it is under way.
+    pub(super) fn relocate(from: &Lane, at: usize, to: &Lane) -> bool {
+        if from.id == to.id {
+            return true;
+        }
+        let handle = from.work_with(to, |mine, others| {
+            let Some(line) = mine.lines.get(at) else { return Some(None) }; // gone meanwhile
+            let handle = line.handle.upgrade();
+            let Some(handle) = handle else { return Some(None) };
+            let undequeued = handle.outstanding[line.direction as usize].load(SeqCst) as usize > line.len();
+            if !line.is_aground() || (handle.association.get().is_some() && undequeued) || others.ended {
+                others.after().handles.push(handle);
+                return None;
+            }
+            let mut line = mine.lines.remove(at);
+            line.unstall();
+            let direction = line.direction;
+            let at = others.lines.insert(line);
+            handle.seats[direction as usize].set(Some((to.id, at)));
+            others.go_on(to, at);
+            Some(Some(handle))
+        });
+        let Some(handle) = handle else { return false };
+        if let Some(handle) = handle {
+            handle.attend(to);
+        }
+        true
+    }
+
+    /// The next operation of a line is to be issued in another thread's lane.
+    pub(super) fn emigrate(from: &Lane, at: usize) {
+        let home = from.work(|books| {
+            let line = books.lines.get(at)?;
+            let way = &line.first()?.way;
+            if way.is_at_home(from) || !line.is_aground() { None } else { way.home() }
+        });
+        let Some(home) = home else { return }; // it has gone on meanwhile
+        if thread::with_lane(home, |to| Self::relocate(from, at, to)) != Some(true) {
+            // The thread has ended, or is about to.
+            let dead = thread::with_lane(home, |lane| lane.work(|books| books.ended)).unwrap_or(true);
+            if dead {
+                from.work(|books| {
+                    if books.lines.contains(at) {
+                        let gone = |request: &Request| request.way.home() == Some(home);
+                        books.end_early(from, at, Error::OPERATION_ABORTED, gone);
+                        books.go_on(from, at);
+                    }
+                });
+            }
+        }
+    }
+
+    /// The lane of a line has gone.
+    fn forget_seat(&self, direction: Direction, seat: Option<(u32, usize)>) {
+        let cold = self.cold.lock();
+        if self.seats[direction as usize].get() == seat && cold.resting[direction as usize].is_some() {
+            self.seats[direction as usize].set(None);
+        }
+    }
+
+    /// Puts a line to rest: its lane is about to go.
+    pub(super) fn lay_to_rest(&self, line: Line) {
+        let direction = line.direction;
+        let mut cold = self.cold.lock();
+        cold.resting[direction as usize] = Some(Box::new(line));
+        self.seats[direction as usize].set(None);
+    }
+
+    /// Works with the line of a direction where it is. `None`: it is nowhere.
+    pub(super) fn in_line<R>(
+        &self,
+        direction: Direction,
+        mut work: impl FnMut(&Lane, &mut Books, usize) -> R,
+    ) -> Option<R> {
+        loop {
+            let (lane, at) = self.seats[direction as usize].get()?;
+            let done = self.with_lane(lane, |lane| {
+                let done = lane.work(|books| {
+                    let line = books.lines.get(at).filter(|line| line.is_of(self) && line.direction == direction);
+                    line.is_some().then(|| work(lane, books, at))
+                });
+                if done.is_some() {
+                    self.attend(lane);
+                }
+                done
+            });
+            match done {
+                Some(Some(done)) => return Some(done),
+                _ => std::thread::yield_now(), // it moves just now
+            }
+        }
+    }
+
+    // Ending.
+
+    /// The packet of one of its operations is about to be handed to a worker.
+    #[inline]
+    pub(super) fn dequeued(&self, operation: &Operation) {
+        if let Some(direction) = direction(operation) {
+            self.outstanding[direction as usize].fetch_sub(1, SeqCst);
         }
     }
 
     /// What the result of a stream's operation really is: an end that follows a break is no orderly one.
-    fn correct(&mut self, operation: &Operation, result: Result<usize>) -> Result<usize> {
+    #[inline]
+    pub(super) fn correct(&self, operation: &Operation, result: Result<usize>) -> Result<usize> {
+        match result {
+            Ok(1..) => result,
+            _ => self.correct_end(operation, result),
+        }
+    }
+
+    fn correct_end(&self, operation: &Operation, result: Result<usize>) -> Result<usize> {
+        let broken = match self.broken.load(SeqCst) {
+            0 => None,
+            code => Some(Error::from_code(code)),
+        };
         match (operation, result) {
-            (Operation::Recv { buffer }, Ok(0)) if buffer.capacity() == 0 && self.broken.is_none() => result, // it asked for nothing
-            (Operation::Recv { .. } | Operation::RecvPooled { .. }, Ok(0)) => {
-                if self.broken.is_none() && self.sending == Half::Open && self.fd.as_ref().is_some_and(is_reset) {
-                    self.broken = Some(Error::NETNAME_DELETED);
+            (Operation::Recv { buffer }, Ok(0)) if buffer.capacity() == 0 && broken.is_none() => result, // it asked for nothing
+            (Operation::Recv { .. } | Operation::RecvPooled { .. }, Ok(0)) => match broken {
+                Some(error) => Err(error),
+                None if self.sending.load(SeqCst) == half::OPEN && is_reset(self.raw) => {
+                    self.broken.store(Error::NETNAME_DELETED.code(), SeqCst);
+                    Err(Error::NETNAME_DELETED)
                 }
-                self.broken.map_or(result, Err)
-            }
+                None => result,
+            },
             (
                 Operation::Recv { .. }
                 | Operation::RecvPooled { .. }
@@ -216,7 +606,7 @@ impl State {
                 let breaks =
                     [Error::NETNAME_DELETED, Error::SEM_TIMEOUT, Error::HOST_UNREACHABLE, Error::NETWORK_UNREACHABLE];
                 if breaks.contains(&error) {
-                    self.broken = Some(error);
+                    self.broken.store(error.code(), SeqCst);
                 }
                 result
             }
@@ -224,548 +614,267 @@ impl State {
         }
     }
 
-    /// Why we asked the kernel to end a request that it has just given back, if we did.
-    fn ended_by(&mut self, direction: Direction, key: InKernel) -> Option<Error> {
-        let flight = match self.line(direction) {
-            Some(line) => line.in_kernel.as_ref(),
-            None => self.others.iter().find(|flight| flight.key == key),
-        };
-        flight.and_then(|flight| flight.ended_by)
-    }
-
-    /// Takes the flight of a request that the kernel has given back.
-    fn land(&mut self, direction: Direction, key: InKernel) -> Flight {
-        let flight = match self.line(direction) {
-            Some(line) => line.in_kernel.take_if(|flight| flight.key == key),
-            None => self.others.iter().position(|flight| flight.key == key).map(|at| self.others.swap_remove(at)),
-        };
-        flight.expect("what the kernel gives back was issued through this handle")
-    }
-
-    /// Ends every operation that `which` picks: at once if it is in line (it is moved to `ended`), through the kernel if that
-    /// has it. Returns how many it picked.
-    fn end_early(
-        &mut self,
-        handle: &Arc<Handle>,
-        error: Error,
-        ended: &mut VecDeque<Box<Request>>,
-        which: impl Fn(OperationId, Option<Instant>) -> bool,
-    ) -> usize {
-        let before = ended.len();
-        let mut in_kernel = 0;
-        for line in [&mut self.receives, &mut self.sends] {
-            // Without its first the line is not stalled any more.
-            line.stalled &= line.queued.front().is_some_and(|first| !which(first.id, first.deadline));
-            let queued = std::mem::take(&mut line.queued);
-            for request in queued {
-                match which(request.id, request.deadline) {
-                    true => ended.push_back(request),
-                    false => line.queued.push_back(request),
-                }
-            }
-        }
-        let flights = self.receives.in_kernel.iter_mut().chain(&mut self.sends.in_kernel).chain(&mut self.others);
-        for flight in flights.filter(|flight| which(flight.id, flight.deadline)) {
-            in_kernel += 1;
-            if flight.ended_by.is_none() {
-                flight.ended_by = Some(error);
-                let cancel = Cancel::Request { handle: Arc::downgrade(handle), key: flight.key };
-                handle.port.lane(flight.lane as usize).engine().cancel(Box::new(cancel));
-            }
-        }
-        ended.len() - before + in_kernel
-    }
-
-    /// Does what waited for operations to end: shutting the sending half, closing the descriptor.
-    fn settle(&mut self) {
-        if self.sending == Half::ShutWhenIdle && self.sends.in_kernel.is_none() && self.sends.queued.is_empty() {
-            self.sending = Half::Shut;
-            if let Some(fd) = &self.fd {
-                // Nobody is left to be told; a connection that has gone meanwhile needs no shutting.
-                let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
-            }
-        }
-        if self.closed && self.receives.in_kernel.is_none() && self.sends.in_kernel.is_none() && self.others.is_empty()
-        {
-            self.fd = None;
-        }
-    }
-
-    /// Sees to it that the timers look at this handle at `deadline`.
-    fn schedule(&mut self, deadline: Instant, handle: &Arc<Handle>) {
-        if self.timer_at.is_none_or(|at| deadline < at) {
-            self.timer_at = Some(deadline);
-            handle.port.timers.add(deadline, Arc::downgrade(handle));
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let queued = self.receives.queued.iter().chain(&self.sends.queued).filter_map(|request| request.deadline);
-        let flights = self.receives.in_kernel.iter().chain(&self.sends.in_kernel).chain(&self.others);
-        let in_kernel = flights.filter(|flight| flight.ended_by.is_none()).filter_map(|flight| flight.deadline);
-        queued.chain(in_kernel).min()
-    }
-}
-
-impl Handle {
-    pub(crate) fn new(port: Arc<Port>, fd: Descriptor, kind: Kind, key: Box<dyn Any + Send + Sync>) -> Result<Self> {
-        if port.is_closed() {
-            return Err(Error::ABANDONED_WAIT);
-        }
-        // Overlapped operations wait whatever the descriptor's mode; io_uring would answer EAGAIN on a non-blocking one.
-        let flags = rustix::fs::fcntl_getfl(&fd)?;
-        if flags.contains(OFlags::NONBLOCK) {
-            rustix::fs::fcntl_setfl(&fd, flags - OFlags::NONBLOCK)?;
-        }
-        let state = State {
-            fd: Some(fd),
-            closed: false,
-            broken: None,
-            receives: Line::default(),
-            inflow: Inflow::default(),
-            sends: Line::default(),
-            others: Vec::new(),
-            sending: Half::Open,
-            receiving: Half::Open,
-            drained: false,
-            timer_at: None,
-        };
-        let (receives_outstanding, sends_outstanding) = (AtomicU32::new(0), AtomicU32::new(0));
-        Ok(Self { port, kind, key, receives_outstanding, sends_outstanding, state: Mutex::new(state) })
-    }
-
-    pub(crate) fn key(&self) -> &(dyn Any + Send + Sync) {
-        &*self.key
-    }
-
-    /// For people to read: the number of the descriptor, if it is open.
-    pub(crate) fn descriptor(&self) -> Option<RawFd> {
-        self.state.lock().fd.as_ref().map(AsRawFd::as_raw_fd)
-    }
-
-    pub(crate) fn with_descriptor<T>(&self, f: impl FnOnce(&BorrowedFd<'_>) -> Result<T>) -> Result<T> {
-        match &self.state.lock().fd {
-            Some(fd) => f(&fd.as_fd()),
-            None => Err(Error::INVALID_HANDLE),
-        }
-    }
-
-    /// Starts an operation. It ends in one packet.
-    pub(crate) fn start(self: &Arc<Self>, operation: Operation, timeout: Option<Duration>) -> Result<OperationId> {
-        if self.port.is_closed() {
-            return Err(Error::ABANDONED_WAIT);
-        }
-        let direction = direction(&operation);
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let here = self.port.current_lane();
-        let id = self.port.next_id();
-        let request = Request::new(id, Arc::clone(self), operation, deadline);
-
-        let (mut ended, mut others) = (None, Vec::new()); // seldom more than one: it costs no allocation
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        // With one lane there is nothing to choose, and nothing to count.
-        let several = self.port.concurrency() > 1;
-        let home = || here.unwrap_or_else(|| self.port.home_lane()) as u32;
-        let lane = match direction {
-            Direction::Receive => {
-                if several && self.receives_outstanding.fetch_add(1, SeqCst) == 0 && state.inflow.flight.is_none() {
-                    state.receives.lane = home();
-                }
-                state.receives.lane
-            }
-            Direction::Send => {
-                if several && self.sends_outstanding.fetch_add(1, SeqCst) == 0 {
-                    state.sends.lane = home();
-                }
-                state.sends.lane
-            }
-            Direction::None => home(),
-        };
-        let refusal = match direction {
-            _ if state.closed => Some(Error::INVALID_HANDLE),
-            Direction::Send if state.sending != Half::Open => Some(Error::SHUTDOWN),
-            Direction::Receive if state.receiving != Half::Open => Some(Error::SHUTDOWN),
-            // To the kernel it would mean the descriptor's own position, which an overlapped file has not.
-            _ if matches!(request.operation, Operation::ReadAt { offset: u64::MAX, .. }) => {
-                Some(Error::INVALID_PARAMETER)
-            }
-            _ => None,
-        };
-        if let Some(error) = refusal {
-            drop(guard);
-            self.port.deliver(request.end(Err(error)), lane as usize);
-            return Ok(id);
-        }
-        if let Some(deadline) = deadline {
-            state.schedule(deadline, self);
-        }
-        match state.line(direction) {
-            Some(line) => {
-                line.queued.push_back(request);
-                state.go_on(direction, self, &mut |end| match ended {
-                    None => ended = Some(end),
-                    Some(_) => others.push(end),
-                });
-            }
-            None => {
-                if let Err(request) = state.issue(request, lane as usize, &self.port) {
-                    ended = Some(request.end(Err(Error::ABANDONED_WAIT)));
-                }
-            }
-        }
-        drop(guard);
-        for ended in ended.into_iter().chain(others) {
-            self.port.deliver(ended, lane as usize); // a closed port drops it
-        }
-        if self.port.is_closed() {
-            return Err(Error::ABANDONED_WAIT);
-        }
-        if here != Some(lane as usize) {
-            self.port.attend(lane as usize);
-        }
-        Ok(id)
-    }
-
-    /// The packet of one of its operations is about to be handed to a worker.
-    pub(super) fn dequeued(&self, operation: &Operation) {
-        if self.port.concurrency() == 1 {
-            return;
-        }
-        match direction(operation) {
-            Direction::Receive => _ = self.receives_outstanding.fetch_sub(1, SeqCst),
-            Direction::Send => _ = self.sends_outstanding.fetch_sub(1, SeqCst),
-            Direction::None => {}
-        }
-    }
-
-    /// The kernel has given a request back: decides what that means, issues what comes next, and gives packets to `deliver`.
-    pub(super) fn complete(
-        mut request: Box<Request>,
-        key: InKernel,
-        result: i32,
-        nonempty: bool,
-        lane: &Lane,
-        deliver: &mut impl FnMut(Ended),
-    ) {
-        let direction = direction(&request.operation);
-        let step = request.advance(result);
-
-        let mut guard = request.handle.state.lock();
-        let state = &mut *guard;
-        if direction == Direction::Receive {
-            state.drained = !nonempty;
-            state.inflow.received(nonempty);
-        }
-        let ended_by = state.ended_by(direction, key);
-        let result = match (step, ended_by) {
-            (Step::Done(Err(Error::OPERATION_ABORTED | Error::NO_SYSTEM_RESOURCES)) | Step::Again, Some(error)) => {
-                Err(error)
-            }
-            (Step::Done(result), Some(_)) => result,
-            (Step::Done(Err(Error::NO_SYSTEM_RESOURCES)), None) if pool_of(&request).is_some() => {
-                drop(guard);
-                return Self::starved(request, key, lane, deliver);
-            }
-            // Cancelled although nobody asked for it: the kernel does that to the requests of a thread that exits. The operation
-            // outlives it.
-            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, None) => {
-                drop(guard);
-                return Self::again(request, key, lane, deliver);
-            }
-            (Step::Done(result), None) => state.correct(&request.operation, result),
-        };
-        // A standing accept that the kernel ended, although neither we nor the listener did.
-        if matches!(request.operation, Operation::Accept { standing: true, .. })
-            && ended_by.is_none()
-            && passes(&result)
-        {
-            drop(guard);
-            deliver(request.handle.accepted(request.id, result, true));
-            return Self::again(request, key, lane, deliver);
-        }
-        state.land(direction, key);
-        state.go_on(direction, &request.handle, deliver);
-        state.settle();
-        drop(guard);
-        match request.operation {
-            Operation::Accept { .. } => deliver(request.handle.accepted(request.id, result, false)),
-            _ => deliver(request.end(result)),
-        }
-    }
-
-    /// Gives a request to the kernel once more. Until here it has kept its place, so that nothing overtakes it.
-    fn again(request: Box<Request>, key: InKernel, lane: &Lane, deliver: &mut impl FnMut(Ended)) {
-        let handle = Arc::clone(&request.handle);
-        let direction = direction(&request.operation);
-        let elsewhere = handle.port.current_lane().unwrap_or(lane.index);
-        let mut state = handle.state.lock();
-        // It may have been cancelled since its result was looked at.
-        let ended_by = state.land(direction, key).ended_by;
-        let refused = match ended_by {
-            None if !state.closed => state.issue(request, elsewhere, &handle.port).err(),
-            _ => Some(request),
-        };
-        if let Some(request) = refused {
-            state.go_on(direction, &handle, deliver);
-            state.settle();
-            deliver(request.end(Err(ended_by.unwrap_or(handle.closed_error()))));
-        }
-    }
-
-    /// A receive found its pool empty. It goes back to the head of its line and waits there.
-    fn starved(request: Box<Request>, key: InKernel, lane: &Lane, deliver: &mut impl FnMut(Ended)) {
-        if let Some(pool) = pool_of(&request) {
-            lane.engine().ran_out(&pool.0);
-        }
-        let handle = Arc::clone(&request.handle);
-        let mut state = handle.state.lock();
-        match state.land(Direction::Receive, key).ended_by {
-            None => {
-                state.receives.queued.push_front(request);
-                state.receives.stalled = true;
-                drop(state);
-                lane.starve(handle);
-            }
-            Some(error) => {
-                state.go_on(Direction::Receive, &handle, deliver);
-                state.settle();
-                deliver(request.end(Err(error)));
-            }
-        }
-    }
-
-    /// What its operations end with when it is closed.
-    fn closed_error(&self) -> Error {
-        if self.kind == Kind::Listener { Error::OPERATION_ABORTED } else { Error::CONNECTION_ABORTED }
-    }
-
-    /// The standing receive of a handle has brought something, or ended. Returns the handle if this may be
-    /// its last owner: to be dropped with no lock held, since the key in it is the user's.
-    pub(super) fn arrived(
-        standing: &Standing,
-        result: i32,
-        buffer: Option<Buffer>,
-        more: bool,
-        lane: &Lane,
-        deliver: &mut impl FnMut(Ended),
-    ) -> Option<Arc<Self>> {
-        let handle = standing.handle.upgrade()?; // else dropped meanwhile; so is the buffer
-        let mut kept_by_packet = false;
-        let mut deliver = |ended| {
-            kept_by_packet = true;
-            deliver(ended);
-        };
-        let mut guard = handle.state.lock();
-        let state = &mut *guard;
-        if !more {
-            state.inflow.flight = None;
-        }
-        match (result, buffer) {
-            _ if state.closed => {}
-            (1.., Some(buffer)) => state.inflow.hold(buffer),
-            (0.., _) => state.inflow.hold_end(Ok(0)),
-            (_, _) if result == -libc::ECANCELED || result == -libc::EINVAL => {} // ended by us, by the exit of a thread, or not known
-            (_, _) if result == -libc::ENOBUFS => {
-                lane.engine().ran_out(&standing.pool.0);
-                // A receive into a buffer of its own, first in line by now, needs none of the pool's.
-                if state.receives.queued.front().is_some_and(|next| pool_of(next).is_some()) {
-                    state.receives.stalled = true;
-                    lane.starve(Arc::clone(&handle));
-                }
-            }
-            _ => state.inflow.hold_end(Err(Error::from_errno(-result))),
-        }
-        state.go_on(Direction::Receive, &handle, &mut deliver);
-        if !state.inflow.is_empty() {
-            state.inflow.settle(lane.engine().is_scarce(&standing.pool.0), &handle.port);
-        }
-        if let Some(flight) = &mut state.inflow.flight
-            && flight.tid != lane.tid.load(SeqCst)
-        {
-            flight.end(&handle.port); // armed by a worker that has since lost the lane; the present one arms it anew
-        }
-        state.settle();
-        drop(guard);
-        (!kept_by_packet).then_some(handle)
-    }
-
-    /// A standing accept has brought a connection and goes on.
-    pub(super) fn another(request: &Request, result: i32, deliver: &mut impl FnMut(Ended)) {
-        let handle = &request.handle;
-        let result = if result < 0 { Err(Error::from_errno(-result)) } else { Ok(result as usize) };
-        deliver(handle.accepted(request.id, result, true));
-    }
-
-    fn accepted(self: &Arc<Self>, id: OperationId, result: Result<usize>, more: bool) -> Ended {
+    pub(super) fn accepted(self: &Arc<Self>, id: OperationId, result: Result<usize>, more: bool, way: Way) -> Ended {
         // SAFETY: the kernel gave this descriptor to us as the result of an accept, and this is the only place that takes it.
         let accepted = result.ok().map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
         let operation = Operation::Accept { standing: more, accepted };
-        Ended { id, handle: Arc::clone(self), operation, result, moved: 0 }
+        Ended { id, handle: Arc::clone(self), operation, result, moved: 0, way }
     }
 
-    /// The pool that its next receive waits for, if it does.
-    pub(super) fn wanted_pool(&self) -> Option<Arc<Pool>> {
-        let state = self.state.lock();
-        match &state.receives.queued.front()?.operation {
-            Operation::RecvPooled { pool, .. } if state.receives.stalled => Some(Arc::clone(&pool.0)),
-            _ => None,
+    /// Nobody wants the end of an operation. What it brought goes to the next one.
+    pub(crate) fn take_back(mut ended: Ended) {
+        let handle = Arc::clone(&ended.handle);
+        if let (Operation::Accept { accepted, .. }, Ok(_)) = (&mut ended.operation, ended.result) {
+            return handle.take_back_accepted(accepted.take());
         }
-    }
-
-    /// There are buffers again for its next receive: on its own lane or, `elsewhere`, on another one. The line can go there only if
-    /// no packet of it waits where it was. Returns whether the receive goes on.
-    pub(super) fn unstall(self: &Arc<Self>, elsewhere: Option<usize>) -> bool {
-        let mut ended = Vec::new();
-        let mut state = self.state.lock();
-        if let Some(lane) = elsewhere {
-            if self.receives_outstanding.load(SeqCst) as usize > state.receives.queued.len() {
-                return false;
+        if direction(&ended.operation) != Some(Direction::Receive) {
+            return;
+        }
+        while handle.in_line(Direction::Receive, |lane, books, at| books.put_back(lane, at, &mut ended)).is_none() {
+            let mut cold = handle.cold.lock();
+            if handle.seats[Direction::Receive as usize].get().is_none() {
+                let line = cold.resting[0].get_or_insert_with(|| Box::new(Line::new(&handle, Direction::Receive)));
+                line.put_back(&mut ended);
+                return;
             }
-            state.receives.lane = lane as u32;
         }
-        state.receives.stalled = false;
-        state.go_on(Direction::Receive, self, &mut |end| ended.push(end));
-        let lane = state.receives.lane as usize;
-        drop(state);
-        for ended in ended {
-            self.port.deliver(ended, lane);
-        }
-        if elsewhere.is_some() {
-            self.port.attend(lane);
-        }
-        true
     }
 
-    /// Whether it has asked the kernel to end this request, and the kernel has not given it back.
-    pub(super) fn is_cancelling(&self, key: InKernel) -> bool {
-        let state = self.state.lock();
-        let mut flights = state.receives.in_kernel.iter().chain(&state.sends.in_kernel).chain(&state.others);
-        flights.any(|flight| flight.key == key && flight.ended_by.is_some())
+    fn take_back_accepted(&self, accepted: Option<OwnedFd>) {
+        let mut cold = self.cold.lock();
+        if self.is_closed() {
+            drop(cold);
+            return;
+        }
+        cold.accepted.extend(accepted);
+        self.has_accepted.store(true, SeqCst);
+        let in_kernel = cold.loose.clone();
+        drop(cold);
+        // One that waits in the kernel for another connection is to look here.
+        for (lane, at, seq) in in_kernel {
+            self.with_lane(lane, |lane| {
+                lane.work(|books| {
+                    if books.loose.get(at).is_some_and(|loose| loose.seq == seq && loose.ended_by.is_none()) {
+                        lane.engine().cancel(books.queues_mut(), Token::new(About::Loose, at, seq));
+                    }
+                });
+                self.attend(lane);
+            });
+        }
     }
 
     /// Cancels one operation, or all.
-    pub(crate) fn cancel(self: &Arc<Self>, operation: Option<OperationId>) -> Result<()> {
-        match self.end_early(
-            Error::OPERATION_ABORTED,
-            |_| {},
-            |id, _| operation.is_none_or(|operation| operation == id),
-        ) {
+    pub(crate) fn cancel(&self, operation: Option<OperationId>) -> Result<()> {
+        let which = |request: &Request| operation.is_none_or(|operation| operation == request.id);
+        match self.end_early(Error::OPERATION_ABORTED, which) {
             0 => Err(Error::NOT_FOUND),
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn close(self: &Arc<Self>) {
-        let error = self.closed_error();
-        let close = |state: &mut State| {
-            state.closed = true;
-            if let Some(flight) = &mut state.inflow.flight {
-                flight.end(&self.port);
-            }
-            drop(state.inflow.clear());
-        };
-        self.end_early(error, close, |_, _| true);
-        if let Some(lane) = self.standing_lane() {
-            self.port.attend(lane);
-        }
+    /// What its operations end with when it is closed.
+    pub(super) fn closed_error(&self) -> Error {
+        if self.kind == Kind::Listener { Error::OPERATION_ABORTED } else { Error::CONNECTION_ABORTED }
     }
 
-    /// The lane of its standing receive, if it has one.
-    fn standing_lane(&self) -> Option<usize> {
-        self.state.lock().inflow.flight.as_ref().map(|flight| flight.lane as usize)
+    pub(crate) fn close(&self) {
+        let first = {
+            let mut cold = self.cold.lock();
+            cold.pins += 1; // until all below has been looked at
+            !self.closed.swap(true, SeqCst)
+        };
+        let error = self.closed_error();
+        if first {
+            for direction in [Direction::Receive, Direction::Send] {
+                let held = self.in_line(direction, |lane, books, at| {
+                    books.reap(lane);
+                    let held = books.deafen(lane, at);
+                    books.end_early(lane, at, error, |_| true);
+                    let line = &mut books.lines[at];
+                    if !line.is_aground() {
+                        line.closing = true;
+                        self.cold.lock().pins += 1;
+                    }
+                    held
+                });
+                drop(held);
+            }
+            self.end_loose(error, &|_| true, true);
+        }
+        let mut cold = self.cold.lock();
+        let rest = (std::mem::take(&mut cold.resting), std::mem::take(&mut cold.accepted));
+        drop(cold);
+        drop(rest);
+        self.unpin();
+    }
+
+    /// Something that a close waits for has come.
+    pub(super) fn unpin(&self) {
+        let mut cold = self.cold.lock();
+        cold.pins -= 1;
+        let fd = if cold.pins == 0 { cold.fd.take() } else { None };
+        drop(cold);
+        drop(fd);
     }
 
     /// Ends what is overdue.
     pub(super) fn expire(self: &Arc<Self>, now: Instant) {
-        self.end_early(
-            Error::SEM_TIMEOUT,
-            |state| state.timer_at = None,
-            |_, deadline| deadline.is_some_and(|at| at <= now),
-        );
-        let mut state = self.state.lock();
-        if let Some(deadline) = state.next_deadline() {
-            state.schedule(deadline, self);
+        self.cold.lock().timer_at = None;
+        self.end_early(Error::SEM_TIMEOUT, |request| request.deadline.is_some_and(|at| at <= now));
+        let mut next: Option<Instant> = None;
+        for direction in [Direction::Receive, Direction::Send] {
+            let in_line = self.in_line(direction, |_, books, at| books.lines[at].next_deadline()).flatten();
+            next = next.into_iter().chain(in_line).min();
+        }
+        let loose = self.cold.lock().loose.clone();
+        for (lane, at, seq) in loose {
+            let deadline = self.with_lane(lane, |lane| {
+                lane.work(|books| {
+                    let loose = books.loose.get(at).filter(|loose| loose.seq == seq && loose.ended_by.is_none())?;
+                    loose.request.deadline
+                })
+            });
+            next = next.into_iter().chain(deadline.flatten()).min();
+        }
+        if let Some(deadline) = next
+            && let Some(timer) = self.timer(deadline)
+        {
+            self.timers().add(timer, Arc::downgrade(self));
         }
     }
 
-    fn end_early(
-        self: &Arc<Self>,
-        error: Error,
-        first: impl FnOnce(&mut State),
-        which: impl Fn(OperationId, Option<Instant>) -> bool,
-    ) -> usize {
-        let mut ended = VecDeque::new();
-        let mut state = self.state.lock();
-        first(&mut state);
-        let count = state.end_early(self, error, &mut ended, which);
-        let mut next = Vec::new();
-        state.go_on(Direction::Receive, self, &mut |end| next.push(end));
-        state.settle();
-        let (receives, sends) = (state.receives.lane as usize, state.sends.lane as usize);
-        let others = state.others.first().map(|flight| flight.lane as usize);
-        drop(state);
-        if count > 0 {
-            // The kernel has to see the cancels, and what comes next.
-            let here = self.port.current_lane();
-            [Some(receives), Some(sends), others]
-                .into_iter()
-                .flatten()
-                .filter(|lane| here != Some(*lane))
-                .for_each(|lane| self.port.attend(lane));
+    /// Ends every operation that `which` picks: at once if it waits, through the kernel if that has it. Returns how many.
+    fn end_early(&self, error: Error, which: impl Fn(&Request) -> bool) -> usize {
+        let mut count = 0;
+        for direction in [Direction::Receive, Direction::Send] {
+            count += self
+                .in_line(direction, |lane, books, at| {
+                    books.reap(lane); // what has ended cannot be ended early
+                    let count = books.end_early(lane, at, error, &which);
+                    if count > 0 {
+                        books.go_on(lane, at);
+                        if direction == Direction::Send && books.lines[at].is_empty() {
+                            self.shut_when_idle();
+                        }
+                    }
+                    count
+                })
+                .unwrap_or(0);
         }
-        for request in ended {
-            let lane = if direction(&request.operation) == Direction::Send { sends } else { receives };
-            self.port.deliver(request.end(Err(error)), lane);
+        count + self.end_loose(error, &which, false)
+    }
+
+    fn end_loose(&self, error: Error, which: &dyn Fn(&Request) -> bool, closing: bool) -> usize {
+        let in_kernel = self.cold.lock().loose.clone();
+        let mut count = 0;
+        for (lane, at, seq) in in_kernel {
+            self.with_lane(lane, |lane| {
+                lane.work(|books| {
+                    books.reap(lane);
+                    let Books { loose, queues: Some(queues), .. } = books else { return };
+                    let Some(loose) = loose.get_mut(at).filter(|loose| loose.seq == seq) else { return };
+                    if !which(&loose.request) {
+                        return;
+                    }
+                    count += 1;
+                    if closing && !loose.closing {
+                        loose.closing = true;
+                        self.cold.lock().pins += 1;
+                    }
+                    if loose.ended_by.replace(error).is_none() && !queues.is_sealed() {
+                        lane.engine().cancel(queues, Token::new(About::Loose, at, seq));
+                    }
+                });
+                self.attend(lane);
+            });
         }
-        next.into_iter().for_each(|ended| self.port.deliver(ended, receives));
         count
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> Result<()> {
-        let mut state = self.state.lock();
-        let Some(fd) = &state.fd else { return Err(Error::INVALID_HANDLE) };
-        rustix::net::getpeername(fd)?; // not connected: says so
+        self.with_descriptor(|fd| Ok(rustix::net::getpeername(fd)?))?; // not connected: says so
         if how != Shutdown::Write {
             // Linux would end a pending receive, and drop nothing; Windows lets it complete and refuses later ones.
-            state.receiving = Half::Shut;
+            self.receiving.store(half::SHUT, SeqCst);
         }
-        if how != Shutdown::Read && state.sending == Half::Open {
-            state.sending = Half::ShutWhenIdle;
-            state.settle();
+        if how != Shutdown::Read
+            && self.sending.compare_exchange(half::OPEN, half::SHUT_WHEN_IDLE, SeqCst, SeqCst).is_ok()
+            && self.in_line(Direction::Send, |_, books, at| books.lines[at].is_empty()).unwrap_or(true)
+        {
+            self.shut_when_idle();
         }
         Ok(())
+    }
+
+    /// All sends have left: shuts the sending half if that was asked for.
+    #[inline]
+    pub(super) fn shut_when_idle(&self) {
+        if self.sending.load(SeqCst) == half::SHUT_WHEN_IDLE
+            && self.sending.compare_exchange(half::SHUT_WHEN_IDLE, half::SHUT, SeqCst, SeqCst).is_ok()
+            && let Some(fd) = &self.cold.lock().fd
+        {
+            // Nobody is left to be told; a connection that has gone meanwhile needs no shutting.
+            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
+        }
+    }
+
+    // Time limits.
+
+    /// When the timers are to look at this handle, if not earlier already.
+    fn timer(&self, deadline: Instant) -> Option<Instant> {
+        let mut cold = self.cold.lock();
+        cold.timer_at.is_none_or(|at| deadline < at).then(|| *cold.timer_at.insert(deadline))
+    }
+
+    /// Sees to it that the timers look at this handle at `deadline`.
+    fn schedule(self: &Arc<Self>, deadline: Instant) {
+        if let Some(deadline) = self.timer(deadline)
+            && self.timers().add(deadline, Arc::downgrade(self))
+            && self.association.get().is_none()
+        {
+            thread::mind_the_clock();
+        }
     }
 }
 
 impl Drop for Handle {
     /// Nobody waits for anything; only a standing receive may be left, and must go before the socket can.
     fn drop(&mut self) {
-        let flight = self.state.lock().inflow.flight.take();
-        if let Some(mut flight) = flight {
-            let lane = flight.lane as usize;
-            flight.end(&self.port);
-            if self.port.current_lane() != Some(lane) {
-                self.port.attend(lane);
-            }
+        let fd = &mut self.cold.lock().fd.take();
+        for direction in [Direction::Receive, Direction::Send] {
+            let Some((lane, at)) = self.seats[direction as usize].get() else { continue };
+            let this: *const Self = self;
+            let rest = self.with_lane(lane, |lane| {
+                let rest = lane.work(|books| {
+                    books.lines.get(at).filter(|line| line.is_of(this))?;
+                    if books.lines[at].is_aground() {
+                        return Some((Some(books.lines.remove(at)), None));
+                    }
+                    let held = books.deafen(lane, at);
+                    books.lines[at].kept = fd.take();
+                    Some((None, Some(held)))
+                });
+                self.attend(lane);
+                rest
+            });
+            drop(rest);
         }
     }
 }
 
 /// Whether a connection whose end was just read is gone altogether, although this side has not shut its half: then the end was a
 /// reset, of which an operation of the other direction has taken the error and may not have told us yet.
-fn is_reset(fd: &OwnedFd) -> bool {
+fn is_reset(fd: RawFd) -> bool {
     const TCP_CLOSE: u8 = 7;
     let (mut state, mut len) = (0u8, 1);
-    // SAFETY: the kernel writes at most `len` bytes of its `tcp_info`, the first of which is the state, to `state`.
-    let result = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut state).cast(), &mut len)
-    };
+    // SAFETY: the kernel writes at most `len` bytes of its `tcp_info`, the first of which is the state, to `state`. A descriptor that
+    // is closed is refused.
+    let result = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut state).cast(), &mut len) };
     result == 0 && len == 1 && state == TCP_CLOSE
 }
 
 /// Whether a standing accept goes on after this: a connection that failed on its way in does not end it, a shortage does.
-fn passes(result: &Result<usize>) -> bool {
+pub(super) fn passes(result: &Result<usize>) -> bool {
     match result {
         Ok(_) => true,
         Err(error) => [

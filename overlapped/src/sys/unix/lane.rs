@@ -1,37 +1,46 @@
-//! A lane: an engine, and the queue of what has ended on it.
+//! A lane: an engine, the operations that are in it, and the queue of what has ended.
 //!
-//! A port has as many lanes as its concurrency value. A worker holds one while it runs, so the lanes *are* the limit. Packets
-//! that wait in a lane can be taken by any worker that holds one.
+//! A port has as many lanes as its concurrency value. A worker holds one while it runs, so the lanes *are* the limit. A thread that
+//! waits alertably has a lane of its own, which nobody else enters. What a lane knows lies behind one lock: an operation takes it when
+//! it is started and when its end is taken, and no other.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
+use std::thread::Thread;
 
-use super::engine::{Engine, Event, Reaper};
-use super::{Handle, Port};
-use crate::Result;
+use slab::Slab;
+
+use super::engine::{About, Completion, Engine, Mode, Queues, Token, Wait};
+use super::line::Line;
+use super::request::{Request, Step};
+use super::worker::this_tid;
+use super::{Handle, Port, Way, thread};
 use crate::sync::Mutex;
 use crate::sys::Ended;
+use crate::{Error, Result};
 
 /// Who holds a lane, and what that worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Holder {
     Nobody = 0,
-    /// It runs a handler, or the port's own code.
+    /// It runs a handler, or the library's own code.
     Running = 1,
     /// It sleeps in the engine, or is about to.
     Waiting = 2,
 }
 
 pub(super) struct Lane {
-    pub(super) index: usize,
+    /// Of a port's lane the index; of a thread's a number that no other thread's has.
+    pub(super) id: u32,
+    kind: Kind,
     engine: OnceLock<Engine>,
-    ready: Mutex<Ready>,
+    books: Mutex<Books>,
     /// The length of the queue, to be looked at without the lock.
     ready_len: AtomicUsize,
-    /// Written under the port's scheduling lock.
+    /// Of a port's lane written under the scheduling lock, of a thread's by the thread.
     holder: AtomicU8,
     /// The kernel's id of the thread that holds the lane.
     pub(super) tid: AtomicI32,
@@ -46,28 +55,272 @@ pub(super) struct Lane {
     /// Threads that are on their way into the engine's sleep, or in it.
     pub(super) sleepers: AtomicUsize,
     /// Nobody holds it, and a sleeping worker of another lane is told when something ends here.
-    pub(super) watched: AtomicBool,
-    /// Handles with a receive that waits for a buffer.
-    starved: Mutex<Vec<Arc<Handle>>>,
-    starving: AtomicBool,
+    watched: Arc<AtomicBool>,
+    /// There are lines that wait for a buffer.
+    pub(super) starving: AtomicBool,
     /// One of them could go on elsewhere, but not yet: look again soon.
     pub(super) impatient: AtomicBool,
     /// What a pool calls when a buffer comes back.
     hungry: OnceLock<Waker>,
+    /// A thread's lane: who sleeps aside while there is no engine.
+    sleeper: OnceLock<Thread>,
 }
 
-struct Ready {
-    queue: VecDeque<Ended>,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    OfPort,
+    OfThread,
+}
+
+/// What lies behind the lock of a lane.
+pub(super) struct Books {
     /// Comes with the engine.
-    reaper: Option<Reaper>,
+    pub(super) queues: Option<Queues>,
+    pub(super) lines: Slab<Line>,
+    pub(super) loose: Slab<Loose>,
+    ready: VecDeque<Item>,
+    /// Lines whose first waits for a buffer.
+    pub(super) starved: Vec<usize>,
+    /// Lines that another thread has added to, and that only the lane's own may let go on.
+    pub(super) later: Vec<usize>,
+    /// The flags of the lanes that this one watches.
+    watches: Slab<Arc<AtomicBool>>,
+    seq: u32,
+    /// The length of `ready` that was last told.
+    told: usize,
+    after: Option<Box<After>>,
+    /// The thread whose lane it was has ended.
+    pub(super) ended: bool,
+}
+
+/// A request without an order, in the kernel.
+pub(super) struct Loose {
+    pub(super) request: Request,
+    pub(super) seq: u32,
+    /// Why we asked the kernel to end it early.
+    pub(super) ended_by: Option<Error>,
+    /// The handle is closed when it has come back.
+    pub(super) closing: bool,
+}
+
+impl Loose {
+    pub(super) fn token(&self, at: usize) -> Token {
+        Token::new(About::Loose, at, self.seq)
+    }
+}
+
+/// What waits in the queue of a lane.
+#[allow(clippy::large_enum_variant, reason = "nearly all are ends, and boxing them is what this avoids")]
+pub(super) enum Item {
+    Ended(Ended),
+    Apc(Box<dyn FnOnce() + Send>),
+}
+
+/// What is left to be done when the lock is free again.
+#[derive(Default)]
+pub(super) struct After {
+    /// Ends that are to be told elsewhere.
+    abroad: Vec<Ended>,
+    /// Lines whose next operation is to be issued elsewhere.
+    pub(super) emigrants: Vec<usize>,
+    /// Requests without an order that are to be issued elsewhere.
+    pub(super) loose: Vec<Request>,
+    /// Handles to be dropped: this may be their last owner, and the key in them is the user's.
+    pub(super) handles: Vec<Arc<Handle>>,
+    /// A wake-up was taken from somebody.
+    rouse: bool,
+}
+
+impl Books {
+    fn new() -> Self {
+        Self {
+            queues: None,
+            lines: Slab::new(),
+            loose: Slab::new(),
+            ready: VecDeque::new(),
+            starved: Vec::new(),
+            later: Vec::new(),
+            watches: Slab::new(),
+            seq: 0,
+            told: 0,
+            after: None,
+            ended: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn queues(&self) -> &Queues {
+        self.queues.as_ref().expect("a lane that is used has an engine")
+    }
+
+    #[inline]
+    pub(super) fn queues_mut(&mut self) -> &mut Queues {
+        self.queues.as_mut().expect("a lane that is used has an engine")
+    }
+
+    pub(super) fn after(&mut self) -> &mut After {
+        self.after.get_or_insert_default()
+    }
+
+    #[inline]
+    pub(super) fn next_seq(&mut self) -> u32 {
+        self.seq = self.seq.wrapping_add(1);
+        self.seq
+    }
+
+    /// An operation has ended: queues that here, or sees to it that it is told elsewhere.
+    #[inline]
+    pub(super) fn deliver(&mut self, lane: &Lane, ended: Ended) {
+        let open = !self.ended && !self.queues().is_sealed();
+        match ended.way.is_at_home(lane) {
+            true if open => self.ready.push_back(Item::Ended(ended)),
+            _ => self.after().abroad.push(ended),
+        }
+    }
+
+    pub(super) fn queue_apc(&mut self, apc: Box<dyn FnOnce() + Send>) {
+        self.ready.push_back(Item::Apc(apc));
+    }
+
+    /// The next of what has ended.
+    #[inline]
+    pub(super) fn next(&mut self, lane: &Lane) -> Option<Item> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
+            }
+            let completion = lane.engine.get()?.next(self.queues_mut())?;
+            self.complete(lane, completion);
+        }
+    }
+
+    /// Turns all completions into ends.
+    pub(super) fn reap(&mut self, lane: &Lane) {
+        while let Some(engine) = lane.engine.get()
+            && let Some(completion) = engine.next(self.queues_mut())
+        {
+            self.complete(lane, completion);
+        }
+    }
+
+    #[inline]
+    fn complete(&mut self, lane: &Lane, completion: Completion) {
+        match completion.token.about {
+            About::Line => self.line_ended(lane, completion),
+            About::Standing => self.arrived(lane, completion),
+            About::Loose => self.loose_ended(lane, completion),
+            About::CancelLine | About::CancelStanding | About::CancelLoose => {
+                if completion.result == -libc::ENOENT || completion.result == -libc::EALREADY {
+                    self.not_found(lane, completion.token.opposite());
+                }
+            }
+            // If another thread is on its way to sleep here, it was meant for that one.
+            About::Woken if lane.is_mine() => {}
+            About::Woken => self.after().rouse |= lane.sleepers.load(Ordering::SeqCst) > 0,
+            About::Watched => {
+                let watched = self.watches.try_remove(completion.token.at as usize);
+                watched.into_iter().for_each(|watched| watched.store(false, Ordering::SeqCst));
+            }
+            About::Nothing => {}
+        }
+    }
+
+    /// Gives a request without an order to the kernel.
+    pub(super) fn issue_loose(&mut self, lane: &Lane, request: Request) -> (usize, u32) {
+        let seq = self.next_seq();
+        let fd = request.handle.raw_fd();
+        let at = self.loose.insert(Loose { request, seq, ended_by: None, closing: false });
+        let Self { loose, queues: Some(queues), .. } = self else { return (at, seq) };
+        lane.engine().start(queues, Token::new(About::Loose, at, seq), &mut loose[at].request, fd, false);
+        (at, seq)
+    }
+
+    /// A request without an order has ended or, if it is a standing accept, brought something.
+    fn loose_ended(&mut self, lane: &Lane, completion: Completion) {
+        let at = completion.token.at as usize;
+        let loose = &mut self.loose[at];
+        debug_assert_eq!(loose.seq, completion.token.seq);
+        let handle = &loose.request.handle;
+        if completion.more {
+            let result = super::handle::count(completion.result);
+            let ended = handle.accepted(loose.request.id, result, true, loose.request.way.again());
+            return self.deliver(lane, ended);
+        }
+        let (again, result) = match (loose.request.advance(completion.result), loose.ended_by) {
+            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, Some(error)) => {
+                (false, Err(error))
+            }
+            (Step::Done(result), Some(_)) => (false, result),
+            // Cancelled although nobody asked for it, or to be looked at again: see `line_ended`.
+            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, None) => {
+                match loose.request.handle.is_closed() {
+                    true => (false, Err(loose.request.handle.closed_error())),
+                    false => (true, Ok(0)),
+                }
+            }
+            // A standing accept that the kernel ended, although neither we nor the listener did.
+            (Step::Done(result), None) => {
+                let goes_on = loose.request.is_standing_accept() && super::handle::passes(&result);
+                if goes_on {
+                    let ended = loose.request.handle.accepted(loose.request.id, result, true, loose.request.way.again());
+                    self.deliver(lane, ended);
+                }
+                (goes_on, result)
+            }
+        };
+        let Loose { request, closing, .. } = self.loose.remove(at);
+        let handle = Arc::clone(&request.handle);
+        handle.landed(lane.id, at, completion.token.seq);
+        if again && request.way.is_at_home(lane) {
+            handle.issue_loose(self, lane, request);
+        } else if again {
+            self.after().loose.push(request);
+        } else {
+            let ended = match request.operation {
+                crate::sys::Operation::Accept { .. } => handle.accepted(request.id, result, false, request.way),
+                _ => request.end(result),
+            };
+            self.deliver(lane, ended);
+            if closing {
+                handle.unpin();
+            }
+        }
+        drop(handle); // not the last owner: the request or its end is one
+    }
+
+    /// Takes out what is queued.
+    pub(super) fn take_ready(&mut self) -> VecDeque<Item> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Takes the ends of cells' operations out of the queue.
+    pub(super) fn take_cells(&mut self) -> Vec<Ended> {
+        let mut cells = Vec::new();
+        for item in std::mem::take(&mut self.ready) {
+            match item {
+                Item::Ended(ended) if matches!(ended.way, Way::Cell { .. }) => cells.push(ended),
+                item => self.ready.push_back(item),
+            }
+        }
+        cells
+    }
+
+    /// Takes everything out: nothing is in the kernel. To be dropped with no lock held.
+    pub(super) fn clear(&mut self) -> impl Sized + use<> {
+        let lines: Vec<_> = self.lines.iter_mut().map(|(_, line)| line.clear()).collect();
+        let loose: Vec<_> = self.loose.drain().collect();
+        self.starved.clear();
+        (lines, loose, std::mem::take(&mut self.ready))
+    }
 }
 
 impl Lane {
-    pub(super) fn new(index: usize) -> Self {
+    fn with(id: u32, kind: Kind) -> Self {
         Self {
-            index,
+            id,
+            kind,
             engine: OnceLock::new(),
-            ready: Mutex::new(Ready { queue: VecDeque::new(), reaper: None }),
+            books: Mutex::new(Books::new()),
             ready_len: AtomicUsize::new(0),
             holder: AtomicU8::new(Holder::Nobody as u8),
             tid: AtomicI32::new(0),
@@ -76,24 +329,33 @@ impl Lane {
             since_enter: AtomicU32::new(0),
             kicked: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
-            watched: AtomicBool::new(false),
-            starved: Mutex::new(Vec::new()),
+            watched: Arc::default(),
             starving: AtomicBool::new(false),
             impatient: AtomicBool::new(false),
             hungry: OnceLock::new(),
+            sleeper: OnceLock::new(),
         }
     }
 
-    /// Gives the lane its engine, if it has none. Called under the port's scheduling lock.
-    pub(super) fn equip(&self, lanes: usize) -> Result<()> {
+    pub(super) fn of_port(index: usize) -> Self {
+        Self::with(index as u32, Kind::OfPort)
+    }
+
+    pub(super) fn of_thread(id: u32) -> Self {
+        Self::with(id, Kind::OfThread)
+    }
+
+    /// Gives the lane its engine, if it has none. Called under the port's scheduling lock, or by the thread whose lane it is.
+    pub(super) fn equip(&self, mode: Mode) -> Result<()> {
         if self.engine.get().is_none() {
-            let (engine, reaper) = Engine::new(lanes)?;
-            self.ready.lock().reaper = Some(reaper);
+            let (engine, queues) = Engine::new(mode)?;
+            self.books.lock().queues = Some(queues);
             let _ = self.engine.set(engine);
         }
         Ok(())
     }
 
+    #[inline]
     pub(super) fn equipped(&self) -> Option<&Engine> {
         self.engine.get()
     }
@@ -101,6 +363,66 @@ impl Lane {
     #[inline]
     pub(super) fn engine(&self) -> &Engine {
         self.engine.get().expect("a lane that is used has an engine")
+    }
+
+    /// Works on what lies behind the lock, and does what is left to be done when it is free again.
+    #[inline]
+    pub(super) fn work<R>(&self, work: impl FnOnce(&mut Books) -> R) -> R {
+        let mut books = self.books.lock();
+        let result = work(&mut books);
+        let after = self.publish(&mut books);
+        drop(books);
+        if let Some(after) = after {
+            self.see_to(*after);
+        }
+        result
+    }
+
+    /// Two lanes at once, always locked in the same order.
+    pub(super) fn work_with<R>(&self, other: &Lane, work: impl FnOnce(&mut Books, &mut Books) -> R) -> R {
+        let (mut mine, mut others);
+        if std::ptr::from_ref(self) < std::ptr::from_ref(other) {
+            mine = self.books.lock();
+            others = other.books.lock();
+        } else {
+            others = other.books.lock();
+            mine = self.books.lock();
+        }
+        let result = work(&mut mine, &mut others);
+        let after = (self.publish(&mut mine), other.publish(&mut others));
+        drop((mine, others));
+        after.0.into_iter().for_each(|after| self.see_to(*after));
+        after.1.into_iter().for_each(|after| other.see_to(*after));
+        result
+    }
+
+    /// Tells the length of the queue to those who look without the lock.
+    #[inline]
+    fn publish(&self, books: &mut Books) -> Option<Box<After>> {
+        let ready = books.ready.len();
+        if ready != books.told {
+            books.told = ready;
+            self.ready_len.store(ready, Ordering::SeqCst);
+        }
+        books.after.take()
+    }
+
+    #[cold]
+    fn see_to(&self, after: After) {
+        let After { abroad, emigrants, loose, handles, rouse } = after;
+        if rouse {
+            self.rouse();
+        }
+        for ended in abroad {
+            thread::tell(ended);
+        }
+        for at in emigrants {
+            Handle::emigrate(self, at);
+        }
+        for request in loose {
+            Handle::issue_at_home(request);
+        }
+        drop(handles);
     }
 
     #[inline]
@@ -114,6 +436,18 @@ impl Lane {
 
     pub(super) fn set_holder(&self, holder: Holder) {
         self.holder.store(holder as u8, Ordering::SeqCst);
+    }
+
+    /// Whether the calling thread holds it.
+    #[inline]
+    pub(super) fn is_mine(&self) -> bool {
+        self.tid.load(Ordering::Relaxed) == this_tid()
+    }
+
+    /// Whether the calling thread may enter its engine, and change what is registered there.
+    #[inline]
+    pub(super) fn may_be_entered(&self) -> bool {
+        self.kind == Kind::OfPort || self.is_mine()
     }
 
     /// Its holder asks for a packet.
@@ -135,87 +469,76 @@ impl Lane {
         self.ready_len() > 0 || self.equipped().is_some_and(Engine::has_completions)
     }
 
+    /// Whether the kernel has something of it.
+    pub(super) fn is_engaged(&self) -> bool {
+        self.equipped().is_some() && self.books.lock().queues().in_flight() > 0
+    }
+
+    /// The next end, if there is something to take.
     #[inline]
     pub(super) fn pop(&self) -> Option<Ended> {
-        if self.ready_len() == 0 {
+        if !self.has_work() {
             return None;
         }
-        let mut ready = self.ready.lock();
-        let ended = ready.queue.pop_front();
-        self.ready_len.store(ready.queue.len(), Ordering::Release);
-        drop(ready);
-        if let Some(ended) = &ended {
-            ended.handle.dequeued(&ended.operation);
+        match self.work(|books| books.next(self))? {
+            Item::Ended(ended) => Some(ended),
+            Item::Apc(_) => unreachable!("APCs are queued to threads, not to ports"),
         }
-        ended
     }
 
-    /// Queues a packet that did not come through the engine. A closed port drops it.
-    pub(super) fn push(&self, ended: Ended, port: &Port) {
-        let mut ready = self.ready.lock();
-        if port.is_closed() {
-            drop(ready); // before `ended`: its key is the user's, and may do anything when dropped
-            return;
+    /// Turns completions into packets, for others to take.
+    pub(super) fn reap(&self) {
+        if self.equipped().is_some_and(Engine::has_completions) {
+            self.work(|books| books.reap(self));
         }
-        ready.queue.push_back(ended);
-        self.ready_len.store(ready.queue.len(), Ordering::SeqCst);
+        self.pass_on();
     }
 
-    /// Turns completions into packets, in order.
-    pub(super) fn reap(&self, port: &Port) {
-        let engine = self.engine();
-        if !engine.has_completions() {
-            return;
-        }
-        let mut woken = false;
-        let (mut dropped, mut orphans) = (VecDeque::new(), Vec::new());
-        let mut guard = self.ready.lock();
-        let Ready { queue, reaper } = &mut *guard;
-        let reaper = reaper.as_mut().expect("an engine comes with its reaper");
-        let mut deliver = |ended| queue.push_back(ended);
-        engine.reap(reaper, |event| match event {
-            Event::Ended { request, key, result, nonempty } => {
-                Handle::complete(request, key, result, nonempty, self, &mut deliver);
-            }
-            Event::Another { request, result } => Handle::another(request, result, &mut deliver),
-            Event::Arrived { standing, result, buffer, more } => {
-                orphans.extend(Handle::arrived(standing, result, buffer, more, self, &mut deliver));
-            }
-            Event::NotFound(cancel) => {
-                if cancel.is_needed(|handle| orphans.push(handle)) {
-                    engine.cancel(cancel);
-                }
-            }
-            Event::Woken => woken = true,
-            Event::Watched(lane) => port.lane(lane).watched.store(false, Ordering::SeqCst),
-        });
-        if port.is_closed() {
-            std::mem::swap(&mut dropped, queue);
-        }
-        let queued = queue.len();
-        self.ready_len.store(queued, Ordering::SeqCst);
-        drop(guard);
+    /// Something was taken out of the engine by a thread that may not be the lane's holder.
+    pub(super) fn pass_on(&self) {
         // Another thread has looked and is about to sleep: what was taken out here would have kept it awake. One that sleeps
         // already wakes from any completion, so this does not go round.
-        if (woken || queued > 0) && self.sleepers.load(Ordering::SeqCst) > 0 {
-            engine.wake();
+        if self.ready_len() > 0 && self.sleepers.load(Ordering::SeqCst) > 0 {
+            self.engine().wake();
         }
-        drop((dropped, orphans)); // outside the lock: keys and messages are the user's
     }
 
-    /// Drops what is queued. The port is closed.
-    pub(super) fn discard(&self) {
-        let starved = std::mem::take(&mut *self.starved.lock());
-        starved.iter().for_each(|handle| handle.close());
-        let dropped = std::mem::take(&mut self.ready.lock().queue);
-        self.ready_len.store(0, Ordering::SeqCst);
-        drop(dropped);
+    /// Lets the engine see what was started and, as `wait` says, sleeps until something has ended.
+    pub(super) fn enter(&self, wait: Wait) -> Result<()> {
+        let engine = self.engine();
+        loop {
+            let (to_submit, backlog) = engine.fill(self.books.lock().queues_mut());
+            // With a backlog there is another round to go, so the kernel must not wait in this one.
+            let entered = engine.enter(to_submit, if backlog { Wait::No } else { wait });
+            if to_submit > 0 {
+                engine.recount(self.books.lock().queues_mut());
+            }
+            entered?;
+            if !backlog || engine.has_completions() {
+                return Ok(());
+            }
+        }
     }
 
     /// Ends its holder's sleep, once.
     pub(super) fn wake(&self) {
         if !self.kicked.swap(true, Ordering::SeqCst) {
-            self.engine().wake();
+            self.rouse();
+        }
+    }
+
+    fn rouse(&self) {
+        match (self.engine.get(), self.sleeper.get()) {
+            (Some(engine), _) => engine.wake(),
+            (None, Some(thread)) => thread.unpark(),
+            (None, None) => {} // it has not begun
+        }
+    }
+
+    /// Something has been put into a thread's lane by another thread.
+    pub(super) fn nudge(&self) {
+        if self.holder() == Holder::Waiting {
+            self.wake();
         }
     }
 
@@ -225,78 +548,112 @@ impl Lane {
         self.since_enter.store(0, Ordering::Relaxed);
     }
 
-    // Receives that wait for a buffer.
-
-    /// Remembers a handle whose receive found its pool empty.
-    pub(super) fn starve(&self, handle: Arc<Handle>) {
-        let mut starved = self.starved.lock();
-        starved.push(handle);
-        self.starving.store(true, Ordering::SeqCst);
+    /// This thread is the one whose lane it is.
+    pub(super) fn settle_in(&self) {
+        let _ = self.sleeper.set(std::thread::current());
+        self.tid.store(this_tid(), Ordering::SeqCst);
+        self.set_holder(Holder::Running);
     }
 
-    /// Tops up the engine's buffers, and lets receives that waited for one go on.
-    pub(super) fn feed(&self, port: &Arc<Port>) {
-        let engine = self.engine();
-        engine.refill();
-        if !self.starving.load(Ordering::SeqCst) {
+    /// Has `other` watched by this lane: who sleeps here is told when something ends there.
+    pub(super) fn watch(&self, other: &Lane) {
+        if !other.watched.swap(true, Ordering::SeqCst) {
+            self.work(|books| {
+                let at = books.watches.insert(Arc::clone(&other.watched));
+                self.engine().watch(books.queues_mut(), other.engine(), at);
+            });
+        }
+    }
+
+    // Lines that wait for a buffer.
+
+    /// Tops up the engine's buffers, and lets receives that waited for one go on. `port`: whose lane it is, if of a port.
+    pub(super) fn feed(&self, port: Option<&Arc<Port>>) {
+        let starving = self.starving.load(Ordering::SeqCst);
+        self.work(|books| {
+            books.queues_mut().refill();
+            for at in std::mem::take(&mut books.later) {
+                if books.lines.contains(at) {
+                    books.go_on(self, at);
+                }
+            }
+        });
+        if !starving {
             return;
         }
-        let starved = std::mem::take(&mut *self.starved.lock());
-        let (mut hungry, mut impatient) = (Vec::new(), false);
-        for handle in starved {
-            let Some(pool) = handle.wanted_pool() else { continue }; // ended early meanwhile
-            let mut fed = engine.has_buffers(&pool);
-            if !fed {
-                // Asked first, looked again afterwards: a buffer that comes back in between is not missed.
-                pool.wake_on_return(
-                    self.hungry
-                        .get_or_init(|| Arc::new(Hungry { port: Arc::downgrade(port), lane: self.index }).into()),
-                );
-                engine.refill();
-                fed = engine.has_buffers(&pool);
-            }
-            // Another lane may have been given buffers that it does not use.
-            let rich = || {
-                let others = port.lanes().iter().filter(|lane| lane.index != self.index);
-                others
-                    .filter(|lane| lane.equipped().is_some_and(|engine| engine.has_buffers(&pool)))
-                    .map(|lane| lane.index)
-                    .next()
-            };
-            let goes_on = match (fed, if fed { None } else { rich() }) {
-                (true, _) => handle.unstall(None),
-                (false, Some(lane)) => {
-                    let goes_on = handle.unstall(Some(lane));
-                    impatient |= !goes_on; // its packets have to be dequeued first; nobody will tell when they were
-                    goes_on
+        let mut impatient = false;
+        let mut movable = Vec::new();
+        self.work(|books| {
+            for at in std::mem::take(&mut books.starved) {
+                let Some(pool) = books.lines.get(at).and_then(Line::wanted_pool) else { continue }; // ended early meanwhile
+                let pool = Arc::clone(&pool.0);
+                let mut fed = books.queues().has_buffers(&pool);
+                if !fed {
+                    // Asked first, looked again afterwards: a buffer that comes back in between is not missed.
+                    pool.wake_on_return(self.hungry.get_or_init(|| Hungry::waker(self, port)));
+                    books.queues_mut().refill();
+                    fed = books.queues().has_buffers(&pool);
                 }
-                (false, None) => false,
-            };
-            if !goes_on {
-                hungry.push(handle);
+                if fed {
+                    books.lines[at].unstall();
+                    books.go_on(self, at);
+                    continue;
+                }
+                books.starved.push(at);
+                movable.push((pool, at));
+            }
+        });
+        // Another lane may have been given buffers that it does not use.
+        for (pool, at) in movable {
+            let rich = port.and_then(|port| {
+                let mut others = port.lanes().iter().filter(|lane| lane.id != self.id && lane.equipped().is_some());
+                others.find(|lane| lane.books.lock().queues().has_buffers(&pool))
+            });
+            if let Some(rich) = rich {
+                impatient |= !Handle::relocate(self, at, rich); // its packets have to be dequeued first; nobody will tell when they were
             }
         }
-        let mut starved = self.starved.lock();
-        starved.append(&mut hungry);
-        self.starving.store(!starved.is_empty(), Ordering::SeqCst);
-        drop(starved);
+        let starving = !self.books.lock().starved.is_empty();
+        self.starving.store(starving, Ordering::SeqCst);
         self.impatient.store(impatient, Ordering::SeqCst);
-        if port.is_closed() {
-            self.discard(); // who closed it may have found the list empty
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.get()
+            && let Some(queues) = &mut self.books.lock().queues
+        {
+            engine.retire(queues);
         }
     }
 }
 
 /// Wakes a lane when a buffer comes back.
-struct Hungry {
-    port: Weak<Port>,
-    lane: usize,
+enum Hungry {
+    Port(Weak<Port>, usize),
+    Thread(u32),
+}
+
+impl Hungry {
+    fn waker(lane: &Lane, port: Option<&Arc<Port>>) -> Waker {
+        let hungry = match port {
+            Some(port) => Self::Port(Arc::downgrade(port), lane.id as usize),
+            None => Self::Thread(lane.id),
+        };
+        Arc::new(hungry).into()
+    }
 }
 
 impl Wake for Hungry {
     fn wake(self: Arc<Self>) {
-        if let Some(port) = self.port.upgrade() {
-            port.attend(self.lane);
+        match &*self {
+            Self::Port(port, lane) => {
+                if let Some(port) = port.upgrade() {
+                    port.attend(*lane);
+                }
+            }
+            Self::Thread(lane) => _ = thread::with_lane(*lane, Lane::nudge),
         }
     }
 }

@@ -1,26 +1,70 @@
 //! Linux: here we are the kernel that Windows programs expect.
 //!
-//! The way of an operation, from top to bottom: [`handle`] takes it and puts it in line, [`engine`] starts it, the kernel does
-//! it, [`lane`] reaps it, [`handle`] decides what that means, and [`port`] gives the packet to a worker.
+//! The way of an operation, from top to bottom: [`handle`] takes it, [`line`] puts it in order, [`engine`] starts it, the kernel does
+//! it, [`lane`] reaps it, [`line`] decides what that means, and the end goes its [`Way`]: to a worker of a [`port`], or to the
+//! [`thread`] that hears of it, which runs the routine, or fills the cell and sets the event.
 
-mod cancel;
 mod engine;
+mod event;
 mod handle;
 mod lane;
+mod line;
 mod monitor;
 mod port;
 mod request;
-mod standing;
+pub(crate) mod thread;
 mod timers;
 mod worker;
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
+use super::Cell;
+pub use event::Waited;
+pub(crate) use event::Event;
 pub(crate) use handle::Handle;
 pub(crate) use port::{MAX_CONCURRENCY, Port};
 
 /// A handle of the system, owned.
 pub(crate) type Descriptor = std::os::fd::OwnedFd;
+
+/// Who is told of the end of an operation.
+pub(crate) enum Way {
+    /// The port that the handle is associated with.
+    Port,
+    /// The routine that a thread keeps at this place. `home`: that thread's lane.
+    Routine { home: u32, at: usize },
+    /// Whoever looks into the cell. `home`: the lane of the thread that fills it.
+    Cell { home: u32, cell: Arc<Cell> },
+}
+
+impl Way {
+    /// The thread's lane in which such an operation is to be issued.
+    #[inline]
+    fn home(&self) -> Option<u32> {
+        match self {
+            Self::Port => None,
+            Self::Routine { home, .. } | Self::Cell { home, .. } => Some(*home),
+        }
+    }
+
+    #[inline]
+    fn is_at_home(&self, lane: &lane::Lane) -> bool {
+        self.home().is_none_or(|home| home == lane.id)
+    }
+
+    /// Its routine was to run on a thread that has ended. `ended`: that of `lane` has.
+    #[inline]
+    fn is_dead(&self, lane: &lane::Lane, ended: bool) -> bool {
+        ended && matches!(self, Self::Routine { home, .. } if *home == lane.id)
+    }
+
+    /// For something more of a standing accept, which only ports have.
+    fn again(&self) -> Self {
+        debug_assert!(matches!(self, Self::Port));
+        Self::Port
+    }
+}
 
 /// Fewer, larger pages for a pool: a ring that goes through its buffers otherwise misses the TLB with each.
 pub(crate) fn advise_large_pages(start: NonNull<u8>, len: usize) {

@@ -108,10 +108,12 @@ fn look() -> (Duration, bool) {
 fn look_at(port: &Arc<Port>, beats: &mut [u64]) -> bool {
     let mut busy = false;
     for (lane, seen) in port.lanes().iter().zip(beats) {
-        let Some(engine) = lane.equipped() else { continue };
+        if lane.equipped().is_none() {
+            continue;
+        }
         match lane.holder() {
             Holder::Waiting => {}
-            Holder::Nobody if engine.in_flight() == 0 && lane.ready_len() == 0 => {}
+            Holder::Nobody if !lane.is_engaged() && lane.ready_len() == 0 => {}
             Holder::Nobody => {
                 busy = true;
                 port.push_forward(lane);

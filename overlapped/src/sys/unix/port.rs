@@ -4,23 +4,23 @@
 //! aside. Both stand in one stack, and the last to come is the first to be released (P02). The scheduling lock is taken when a
 //! worker goes to sleep or wakes, never for a packet.
 //!
-//! Lock order: ready queue of a lane, state of a handle, submission queue or pools of an engine, and last the scheduling lock (a
-//! buffer that goes back to its pool may wake a lane). The posted queue is taken with none of these held.
+//! Lock order: a lane, what is seldom needed of a handle, and last the scheduling lock (a buffer that goes back to its pool may wake a
+//! lane). The posted queue is taken with none of these held.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, Wait};
-use super::lane::{Holder, Lane};
+use super::engine::{Engine, Mode, Wait};
+use super::lane::{Books, Holder, Lane};
 use super::monitor;
 use super::timers::Timers;
-use super::worker::Worker;
+use super::worker::{Worker, this_tid};
 use crate::sync::Mutex;
-use crate::sys::{Delivered, Ended, OperationId};
+use crate::sys::{Delivered, Ended};
 use crate::{Error, Result};
 
 /// The most lanes of a port.
@@ -40,7 +40,6 @@ pub(crate) struct Port {
     pub(super) timers: Timers,
     /// Where the next operation of a thread that is no worker goes.
     rotation: AtomicUsize,
-    last_id: AtomicU64,
     closed: AtomicBool,
     /// Held while the port is being closed, so that everybody who closes it waits for the end of that.
     closing: Mutex<()>,
@@ -80,8 +79,8 @@ impl Sched {
 
 impl Port {
     pub(crate) fn new(concurrency: usize, gather: Option<(u32, Duration)>) -> Result<Arc<Self>> {
-        let lanes: Box<[Lane]> = (0..concurrency).map(Lane::new).collect();
-        lanes[0].equip(concurrency)?;
+        let lanes: Box<[Lane]> = (0..concurrency).map(Lane::of_port).collect();
+        lanes[0].equip(Mode::Shared(concurrency))?;
         let port = Arc::new(Self {
             gather,
             sched: Mutex::new(Sched { waiters: Vec::new(), holders: vec![None; concurrency] }),
@@ -91,7 +90,6 @@ impl Port {
             posted_len: AtomicUsize::new(0),
             timers: Timers::new(),
             rotation: AtomicUsize::new(0),
-            last_id: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             closing: Mutex::new(()),
             closer: AtomicI32::new(0),
@@ -122,25 +120,26 @@ impl Port {
         &self.lanes
     }
 
-    #[inline]
-    pub(super) fn next_id(&self) -> OperationId {
-        OperationId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
     /// The lane that the calling thread holds.
     #[inline]
     pub(super) fn current_lane(&self) -> Option<usize> {
         Worker::current_lane(self)
     }
 
-    /// A lane for the operations of a thread that holds none: one that somebody looks after, in turn.
-    pub(super) fn home_lane(&self) -> usize {
-        let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
+    /// The lane for an operation that the calling thread starts: its own or, if it has none, one that somebody looks after, in turn.
+    #[inline]
+    pub(super) fn lane_here(&self) -> usize {
         let count = self.lanes.len();
-        (0..count)
-            .map(|offset| (turn + offset) % count)
-            .find(|lane| self.lanes[*lane].holder() != Holder::Nobody && self.lanes[*lane].equipped().is_some())
-            .unwrap_or(0)
+        if count == 1 {
+            return 0;
+        }
+        self.current_lane().unwrap_or_else(|| {
+            let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
+            (0..count)
+                .map(|offset| (turn + offset) % count)
+                .find(|lane| self.lanes[*lane].holder() != Holder::Nobody && self.lanes[*lane].equipped().is_some())
+                .unwrap_or(0)
+        })
     }
 
     pub(super) fn somebody_waits(&self) -> bool {
@@ -160,14 +159,6 @@ impl Port {
         drop(posted);
         self.release_one();
         Ok(())
-    }
-
-    /// Queues a packet that did not come through a lane's engine.
-    pub(super) fn deliver(&self, ended: Ended, lane: usize) {
-        self.lanes[lane].push(ended, self);
-        if self.current_lane() != Some(lane) {
-            self.attend(lane);
-        }
     }
 
     /// Something has been put into a lane by a thread that does not hold it: somebody has to look.
@@ -246,7 +237,7 @@ impl Port {
     /// The next packet for the holder of `lane`: of its own queue, posted, or of another lane.
     fn take(&self, lane: &Lane, batch: u32) -> Option<Delivered> {
         let posted = || self.pop_posted().map(Delivered::Posted);
-        let own = || lane.pop().map(Delivered::Ended);
+        let own = || self.pop(lane).map(Delivered::Ended);
         // In turn, so that a handler that posts to itself does not keep the others waiting, nor they it.
         // Now and then another lane comes first: its worker may compute for long while there is always something to do here.
         let delivered = match batch {
@@ -254,15 +245,22 @@ impl Port {
             _ if batch.is_multiple_of(2) => posted().or_else(own),
             _ => own().or_else(posted),
         };
-        let delivered = delivered.or_else(|| {
-            lane.reap(self);
-            own().or_else(|| self.steal(lane).map(Delivered::Ended))
-        })?;
+        let delivered = delivered.or_else(|| self.steal(lane).map(Delivered::Ended))?;
         // What is left is for whoever waits.
-        if self.somebody_waits() && (lane.ready_len() > 0 || self.posted_len.load(Ordering::SeqCst) > 0) {
+        if self.somebody_waits() && (lane.has_work() || self.posted_len.load(Ordering::SeqCst) > 0) {
             self.release_one();
         }
         Some(delivered)
+    }
+
+    /// The next packet of a lane.
+    #[inline]
+    fn pop(&self, lane: &Lane) -> Option<Ended> {
+        let ended = lane.pop()?;
+        if self.lanes.len() > 1 {
+            ended.handle.dequeued(&ended.operation);
+        }
+        Some(ended)
     }
 
     #[inline]
@@ -278,19 +276,18 @@ impl Port {
 
     /// Other lanes whose packets nobody is about to take: their holders run, or there is none.
     fn busy_lanes(&self, own: &Lane) -> impl Iterator<Item = &Lane> {
-        let (before, from) = self.lanes.split_at(own.index);
+        let (before, from) = self.lanes.split_at(own.id as usize);
         from[1..].iter().chain(before).filter(|lane| lane.holder() != Holder::Waiting)
     }
 
     fn steal(&self, own: &Lane) -> Option<Ended> {
         self.busy_lanes(own).find_map(|lane| {
-            if lane.ready_len() == 0 && lane.has_work() {
-                lane.reap(self);
-                if lane.engine().unsubmitted() {
-                    let _ = lane.engine().enter(Wait::No); // what comes next in line; its holder may be busy for long
-                }
+            let ended = self.pop(lane);
+            if lane.equipped().is_some_and(Engine::unsubmitted) {
+                let _ = lane.enter(Wait::No); // what comes next in line; its holder may be busy for long
             }
-            lane.pop()
+            lane.pass_on();
+            ended
         })
     }
 
@@ -303,10 +300,9 @@ impl Port {
         poll: bool,
     ) -> Result<()> {
         if poll {
-            lane.feed(self);
+            lane.feed(Some(self));
             lane.awake();
-            lane.engine().enter(Wait::No)?;
-            lane.reap(self);
+            lane.enter(Wait::No)?;
             self.timers.fire();
             return Ok(());
         }
@@ -316,7 +312,7 @@ impl Port {
             return Ok(()); // the lane was taken away
         }
         // Announced first, looked afterwards: whoever queues something either is seen here or sees this worker waiting.
-        lane.feed(self);
+        lane.feed(Some(self));
         let nothing = !self.is_closed() && self.posted_len.load(Ordering::SeqCst) == 0 && lane.ready_len() == 0;
         let wait = if nothing && !self.look_around(lane) {
             let soon = lane.impatient.load(Ordering::SeqCst).then(|| Instant::now() + Duration::from_millis(1));
@@ -328,9 +324,11 @@ impl Port {
         } else {
             Wait::No
         };
-        let entered = lane.engine().enter(wait);
+        let entered = lane.enter(wait);
         lane.sleepers.fetch_sub(1, Ordering::SeqCst);
-        lane.reap(self);
+        if self.waiting.load(Ordering::SeqCst) > 1 {
+            lane.reap(); // whether there is a packet for a later comer, or it was a wake-up only
+        }
         self.resume(worker, lane);
         self.timers.fire();
         entered
@@ -344,10 +342,10 @@ impl Port {
             let Some(engine) = lane.equipped() else { continue };
             if lane.holder() == Holder::Nobody {
                 if engine.unsubmitted() {
-                    let _ = engine.enter(Wait::No); // tried again by whoever looks next
+                    let _ = lane.enter(Wait::No); // tried again by whoever looks next
                 }
-                if engine.in_flight() > 0 && !lane.watched.swap(true, Ordering::SeqCst) {
-                    own.engine().watch(engine, lane.index);
+                if lane.is_engaged() {
+                    own.watch(lane);
                 }
             }
             found |= lane.has_work();
@@ -360,7 +358,7 @@ impl Port {
     /// The worker is about to sleep in its lane's engine; unless it has no lane any more.
     fn announce(&self, worker: &Arc<Worker>, lane: &Lane) -> bool {
         let mut sched = self.sched.lock();
-        if worker.lane() != Some(lane.index) {
+        if worker.lane() != Some(lane.id as usize) {
             return false;
         }
         if sched.position(worker).is_none() {
@@ -377,7 +375,7 @@ impl Port {
     /// The worker has slept. If a later comer waits and there is something to do, the lane goes to that one (P02).
     fn resume(&self, worker: &Arc<Worker>, lane: &Lane) {
         let mut sched = self.sched.lock();
-        if worker.lane() != Some(lane.index) {
+        if worker.lane() != Some(lane.id as usize) {
             return; // taken away meanwhile; the worker keeps its place in the stack
         }
         lane.awake();
@@ -401,13 +399,13 @@ impl Port {
 
     /// Gives a lane, whoever held it, to a worker that sleeps aside and is no longer in the stack.
     fn hand_over(&self, sched: &mut Sched, lane: &Lane, heir: &Arc<Worker>) {
-        if let Some(former) = sched.holders[lane.index].replace(Arc::clone(heir)) {
+        if let Some(former) = sched.holders[lane.id as usize].replace(Arc::clone(heir)) {
             former.set_lane(None);
         }
         lane.tid.store(heir.tid, Ordering::SeqCst);
         lane.in_handler.store(false, Ordering::Relaxed);
         lane.set_holder(Holder::Running);
-        heir.set_lane(Some(lane.index));
+        heir.set_lane(Some(lane.id as usize));
         heir.unpark();
     }
 
@@ -421,7 +419,7 @@ impl Port {
                 }
                 let expired = deadline.is_some_and(|deadline| deadline <= Instant::now());
                 // A lane that cannot have an engine, for want of descriptors perhaps, is none; the first has had one from the start.
-                let usable = |lane: &&Lane| lane.holder() == Holder::Nobody && lane.equip(self.lanes.len()).is_ok();
+                let usable = |lane: &&Lane| lane.holder() == Holder::Nobody && lane.equip(Mode::Shared(self.lanes.len())).is_ok();
                 let free = self.lanes.iter().find(usable);
                 let at = sched.position(worker);
                 // One who has waited before gives way to later comers (P02).
@@ -492,7 +490,7 @@ impl Port {
     /// A lane that a worker could run in: one that nobody holds, or whose holder sleeps.
     fn spare_lane(&self) -> Option<&Lane> {
         let with = |holder| self.lanes.iter().find(move |lane| lane.holder() == holder);
-        let unheld = with(Holder::Nobody).filter(|lane| lane.equip(self.lanes.len()).is_ok());
+        let unheld = with(Holder::Nobody).filter(|lane| lane.equip(Mode::Shared(self.lanes.len())).is_ok());
         unheld.or_else(|| with(Holder::Waiting))
     }
 
@@ -528,11 +526,12 @@ impl Port {
         let Some(lane) = worker.lane() else { return };
         worker.set_lane(None);
         sched.holders[lane] = None;
+        self.lanes[lane].tid.store(0, Ordering::SeqCst);
         self.lanes[lane].set_holder(Holder::Nobody);
         drop(sched);
         let lane = &self.lanes[lane];
         if lane.has_work()
-            || lane.equipped().is_some_and(|engine| engine.in_flight() > 0)
+            || lane.is_engaged()
             || self.posted_len.load(Ordering::SeqCst) > 0
         {
             self.release_one(); // to take the lane, or to watch it
@@ -547,17 +546,16 @@ impl Port {
     // Flushing and closing.
 
     pub(crate) fn flush(&self) {
-        if let Some(lane) = self.current_lane() {
-            let engine = self.lanes[lane].engine();
-            if engine.unsubmitted() {
-                let _ = engine.enter(Wait::No); // what it could not hand over stays, and goes with the next try
-            }
+        if let Some(lane) = self.current_lane().map(|lane| &self.lanes[lane])
+            && lane.engine().unsubmitted()
+        {
+            let _ = lane.enter(Wait::No); // what it could not hand over stays, and goes with the next try
         }
     }
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let this = rustix::thread::gettid().as_raw_nonzero().get();
+        let this = this_tid();
         if self.closer.load(Ordering::SeqCst) == this {
             return; // from a drop of user data below; it goes on there
         }
@@ -572,19 +570,22 @@ impl Port {
                 }
             }
         }
-        let engines = || self.lanes.iter().filter_map(|lane| Some((lane, lane.equipped()?)));
-        engines().for_each(|(_, engine)| engine.seal());
-        for (lane, engine) in engines() {
-            while engine.in_flight() > 0 {
-                engine.cancel_all();
+        let used = || self.lanes.iter().filter(|lane| lane.equipped().is_some());
+        used().for_each(|lane| lane.work(|books| books.queues_mut().seal()));
+        for lane in used() {
+            while lane.is_engaged() {
+                lane.work(|books| lane.engine().cancel_all(books.queues_mut()));
                 let soon = Wait::For { timeout: Some(Duration::from_millis(5)), gather: None };
-                if engine.enter(soon).is_err() {
+                if lane.enter(soon).is_err() {
                     thread::yield_now();
                 }
-                lane.reap(self);
+                lane.reap();
             }
         }
-        self.lanes.iter().for_each(Lane::discard);
+        for lane in used() {
+            let dropped = lane.work(Books::clear);
+            drop(dropped); // outside the lock: keys are the user's
+        }
         self.timers.clear();
         let messages = std::mem::take(&mut *self.posted.lock());
         self.posted_len.store(0, Ordering::SeqCst);
@@ -599,16 +600,16 @@ impl Port {
             return;
         }
         if engine.unsubmitted() {
-            let _ = engine.enter(Wait::No); // tried again at the next look
+            let _ = lane.enter(Wait::No); // tried again at the next look
         }
-        lane.feed(self);
-        lane.reap(self);
+        lane.feed(Some(self));
+        lane.reap();
     }
 }
 
 // A closed port has nothing in the kernel, and one that was not closed has handles that keep it alive.
 impl Drop for Port {
     fn drop(&mut self) {
-        debug_assert!(self.lanes.iter().filter_map(Lane::equipped).map(Engine::in_flight).sum::<usize>() == 0);
+        debug_assert!(!self.lanes.iter().any(Lane::is_engaged));
     }
 }

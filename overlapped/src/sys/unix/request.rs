@@ -7,16 +7,17 @@ use std::time::Instant;
 
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::Handle;
+use super::{Handle, Way};
 use crate::sys::{Ended, Operation, OperationId};
-use crate::{Buffer, Error, Result};
+use crate::{Buffer, BufferPool, Error, Result};
 
 /// The kernel takes at most this many buffers in one call (`UIO_MAXIOV`).
 const MOST_BUFFERS: usize = 1024;
 /// And at most this many bytes: more is moved in several calls.
 pub(super) const MOST_BYTES: usize = 1 << 30;
 
-/// An operation in flight. It owns all memory that the kernel may touch, and lives until the kernel has let go of it.
+/// An operation in flight. It owns all memory that the kernel may touch, and lives until the kernel has let go of it. It may itself
+/// be moved: that memory is elsewhere, in buffers and in the box.
 pub(super) struct Request {
     pub(super) id: OperationId,
     pub(super) handle: Arc<Handle>,
@@ -25,6 +26,9 @@ pub(super) struct Request {
     /// Bytes moved so far. A send that the kernel took in part goes on from here.
     pub(super) moved: usize,
     pub(super) message: Option<Box<Message>>,
+    /// The buffer group that the kernel was told to choose from.
+    pub(super) group: u16,
+    pub(super) way: Way,
 }
 
 /// A `msghdr` and what it points to. Boxed, so that it does not move while the kernel reads it.
@@ -96,13 +100,28 @@ pub(super) enum Step {
 }
 
 impl Request {
+    #[inline]
     pub(super) fn new(
         id: OperationId,
         handle: Arc<Handle>,
         operation: Operation,
         deadline: Option<Instant>,
-    ) -> Box<Self> {
-        recycle::put(Self { id, handle, operation, deadline, moved: 0, message: None })
+        way: Way,
+    ) -> Self {
+        Self { id, handle, operation, deadline, moved: 0, message: None, group: 0, way }
+    }
+
+    /// The pool that it receives from.
+    #[inline]
+    pub(super) fn pool(&self) -> Option<&BufferPool> {
+        match &self.operation {
+            Operation::RecvPooled { pool, .. } => Some(pool),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_standing_accept(&self) -> bool {
+        matches!(self.operation, Operation::Accept { standing: true, .. })
     }
 
     /// How many bytes it is to send or write in all.
@@ -170,46 +189,10 @@ impl Request {
         }
     }
 
-    /// The packet of its end.
-    pub(super) fn end(self: Box<Self>, result: Result<usize>) -> Ended {
-        let Self { id, handle, operation, moved, .. } = recycle::take(self);
-        Ended { id, handle, operation, result, moved }
-    }
-}
-
-/// Memory of requests that have ended, for those that start next: a busy thread allocates nothing.
-mod recycle {
-    use std::cell::RefCell;
-    use std::mem::MaybeUninit;
-
-    use super::Request;
-
-    /// How many a thread keeps.
-    const MOST: usize = 256;
-
-    thread_local! {
-        #[allow(clippy::vec_box, reason = "the allocation is what is kept")]
-        static SPARE: RefCell<Vec<Box<MaybeUninit<Request>>>> = const { RefCell::new(Vec::new()) };
-    }
-
-    pub(super) fn put(request: Request) -> Box<Request> {
-        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
-        Box::write(spare.unwrap_or_else(Box::new_uninit), request)
-    }
-
-    /// The request itself; its memory is kept.
-    pub(super) fn take(request: Box<Request>) -> Request {
-        let at = Box::into_raw(request).cast::<MaybeUninit<Request>>();
-        // SAFETY: `at` came from a Box of a Request, whose layout MaybeUninit shares; the request is read out once, and the
-        // memory is from then on treated as uninitialised.
-        let (request, memory) = unsafe { (at.cast::<Request>().read(), Box::from_raw(at)) };
-        // A thread that is ending keeps nothing.
-        let _ = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            if spare.len() < MOST {
-                spare.push(memory);
-            }
-        });
-        request
+    /// Its end.
+    #[inline]
+    pub(super) fn end(self, result: Result<usize>) -> Ended {
+        let Self { id, handle, operation, moved, way, .. } = self;
+        Ended { id, handle, operation, result, moved, way }
     }
 }

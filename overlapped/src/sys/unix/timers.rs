@@ -1,4 +1,4 @@
-//! The deadlines of a port's operations.
+//! The deadlines of operations: of a port's, or of all free handles'.
 //!
 //! A handle has at most one live entry here: the earliest moment at which one of its operations may be overdue. It is not taken
 //! out when the operation ends in time, but looked at when it is due. So an operation with a deadline costs next to nothing.
@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use super::Handle;
 use crate::sync::Mutex;
 
-#[derive(Default)]
 pub(super) struct Timers {
     heap: Mutex<BinaryHeap<Entry>>,
     /// Nanoseconds of the first entry since [`epoch`], plus 1; 0 if there is none.
@@ -51,16 +50,17 @@ fn epoch() -> Instant {
 }
 
 impl Timers {
-    /// Before the first deadline is computed: nothing may lie before the epoch.
-    pub(super) fn new() -> Self {
-        epoch();
-        Self::default()
+    pub(super) const fn new() -> Self {
+        Self { heap: Mutex::new(BinaryHeap::new()), next: AtomicU64::new(0) }
     }
 
-    pub(super) fn add(&self, at: Instant, handle: Weak<Handle>) {
+    /// Returns whether it is due before all others.
+    pub(super) fn add(&self, at: Instant, handle: Weak<Handle>) -> bool {
         let mut heap = self.heap.lock();
+        let first = heap.peek().is_none_or(|next| at < next.at);
         heap.push(Entry { at, handle });
         self.publish(&heap);
+        first
     }
 
     /// When the next one is due.
@@ -98,7 +98,7 @@ impl Timers {
     }
 
     fn publish(&self, heap: &BinaryHeap<Entry>) {
-        // Rounded up: a timer never fires early.
+        // Rounded up: a timer never fires early. What lies before the epoch is due at once.
         let nanos = heap.peek().map_or(0, |entry| entry.at.saturating_duration_since(epoch()).as_nanos() as u64 + 1);
         self.next.store(nanos, SeqCst);
     }

@@ -1,6 +1,6 @@
 //! A thread that takes packets from a port. It becomes one with its first dequeue and belongs to one port at most.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
@@ -31,6 +31,22 @@ impl Drop for Membership {
 
 thread_local! {
     static MEMBERSHIP: RefCell<Option<Membership>> = const { RefCell::new(None) };
+    static TID: Cell<i32> = const { Cell::new(0) };
+    /// The lane that this thread held last, to be looked at first.
+    static LAST_LANE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The kernel's id of the calling thread.
+#[inline]
+pub(super) fn this_tid() -> i32 {
+    match TID.get() {
+        0 => {
+            let tid = rustix::thread::gettid().as_raw_nonzero().get();
+            TID.set(tid);
+            tid
+        }
+        tid => tid,
+    }
 }
 
 impl Worker {
@@ -42,7 +58,7 @@ impl Worker {
         let worker = Arc::new(Self {
             port: Arc::downgrade(port),
             thread: thread::current(),
-            tid: rustix::thread::gettid().as_raw_nonzero().get(),
+            tid: this_tid(),
             lane: AtomicUsize::new(NO_LANE),
         });
         let former = MEMBERSHIP.replace(Some(Membership(Arc::clone(&worker))));
@@ -60,16 +76,16 @@ impl Worker {
 
     /// The lane of `port` that this thread holds.
     #[inline]
-    pub(super) fn current_lane(port: *const Port) -> Option<usize> {
-        // A thread that is ending has left already.
-        MEMBERSHIP
-            .try_with(|membership| {
-                let membership = membership.try_borrow().ok()?;
-                let worker = &membership.as_ref()?.0;
-                std::ptr::eq(worker.port.as_ptr(), port).then(|| worker.lane()).flatten()
-            })
-            .ok()
-            .flatten()
+    pub(super) fn current_lane(port: &Port) -> Option<usize> {
+        let (lanes, tid) = (port.lanes(), this_tid());
+        let holds = |lane: &usize| lanes[*lane].tid.load(Ordering::Relaxed) == tid;
+        let last = LAST_LANE.get();
+        if last < lanes.len() && holds(&last) {
+            return Some(last);
+        }
+        let lane = (0..lanes.len()).find(holds)?;
+        LAST_LANE.set(lane);
+        Some(lane)
     }
 
     /// This thread is no longer a worker of `port`.

@@ -1,8 +1,10 @@
 //! io_uring.
 //!
-//! A ring belongs to a lane. Any thread may put requests into its submission queue (behind a lock) and any may reap (with the
-//! [`Reaper`], of which there is one); so completions must not depend on the thread that submitted: COOP_TASKRUN, never
-//! DEFER_TASKRUN. References: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_register(2)`.
+//! A ring belongs to a lane, in two parts: what any thread may use at any time ([`Ring`]: enter, wake), and what lies behind the lane's
+//! lock ([`Queues`]: both queues, the buffers). A ring that is [`Shared`](Mode::Shared) may be entered by any thread, so completions
+//! must not depend on the one that submitted: COOP_TASKRUN, never DEFER_TASKRUN. One that is [`Owned`](Mode::Owned) is entered by one
+//! thread only, and nothing of it happens elsewhere: DEFER_TASKRUN.
+//! References: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_register(2)`.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
@@ -11,21 +13,17 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::Error;
-use crate::sync::Mutex;
 use crate::sys::Operation;
 use crate::sys::memory::{Memory, Pool};
-use crate::sys::unix::cancel::Cancel;
 use crate::sys::unix::request::{MOST_BYTES, Message, Request, vector};
-use crate::sys::unix::standing::Standing;
-use crate::{Buffer, Result};
+use crate::{Buffer, Error, Result};
 
 /// Room for requests that are handed over between two calls into the kernel; more are handed over earlier.
 const SQ_ENTRIES: u32 = 1024;
@@ -42,18 +40,6 @@ const ENTER_NO_IOWAIT: u32 = 1 << 7;
 /// Wait for data before the first attempt to receive.
 const RECVSEND_POLL_FIRST: u16 = 1 << 0;
 
-/// `user_data` is the address of a request, or one of these. Requests are aligned to 8, so the low bits tell.
-const TAG_MASK: u64 = 7;
-const TAG_REQUEST: u64 = 0;
-const TAG_WAKE: u64 = 1;
-const MESSAGE: u64 = TAG_WAKE | 1 << 3;
-const TAG_IGNORE: u64 = 2;
-const TAG_WATCH: u64 = 3;
-const TAG_STANDING: u64 = 4;
-const TAG_CANCEL: u64 = 5;
-
-const _: () = assert!(align_of::<Request>() >= 8 && align_of::<Standing>() >= 8 && align_of::<Cancel>() >= 8);
-
 /// The operations that the library is built of, all of which a kernel must have.
 const NEEDED: [u8; 11] = [
     opcode::Accept::CODE,
@@ -69,28 +55,100 @@ const NEEDED: [u8; 11] = [
     opcode::AsyncCancel::CODE,
 ];
 
-/// Names a request that the kernel has, so that it can be cancelled: its `user_data`. Never dereferenced.
+/// What a completion is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InKernel(u64);
-
-/// The right to take completions. There is one a ring, and it lies behind a lock.
-#[derive(Debug)]
-pub(crate) struct Reaper(());
-
-/// What a completion says.
-pub(crate) enum Event<'a> {
-    /// A request has ended; the kernel has let go of its memory. `nonempty`: the socket has more to read.
-    Ended { request: Box<Request>, key: InKernel, result: i32, nonempty: bool },
-    /// A standing request has brought something and goes on.
-    Another { request: &'a Request, result: i32 },
-    /// A standing receive has brought a result and, with data, the buffer it is in. `more`: it goes on.
-    Arrived { standing: &'a Standing, result: i32, buffer: Option<Buffer>, more: bool },
-    /// The kernel did not find what was to be cancelled, or could not.
-    NotFound(Box<Cancel>),
+#[repr(u8)]
+pub(crate) enum About {
+    /// The request that a line has in the kernel.
+    Line = 0,
+    /// The standing receive of a line.
+    Standing = 1,
+    /// A request without an order.
+    Loose = 2,
+    /// A cancel of one of these: the answer to it.
+    CancelLine = 4,
+    CancelStanding = 5,
+    CancelLoose = 6,
     /// Somebody called [`Ring::wake`].
-    Woken,
+    Woken = 8,
     /// The ring that [`Ring::watch`] named has completions.
-    Watched(usize),
+    Watched = 9,
+    /// Nobody cares.
+    Nothing = 10,
+}
+
+/// Names a request in the kernel: what it is, where the lane keeps it, and the how-many-eth it is, so that a name is not used again soon.
+/// It is the request's `user_data`: 4 bits, 28 and 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) about: About,
+    pub(crate) at: u32,
+    pub(crate) seq: u32,
+}
+
+impl Token {
+    /// The most that a lane can keep of a kind.
+    pub(crate) const MOST: usize = 1 << 28;
+    const MESSAGE: u64 = About::Woken as u64 | 1 << 32;
+
+    pub(crate) fn new(about: About, at: usize, seq: u32) -> Self {
+        Self { about, at: at as u32, seq }
+    }
+
+    fn user_data(self) -> u64 {
+        self.about as u64 | u64::from(self.at) << 4 | u64::from(self.seq) << 32
+    }
+
+    fn from_user_data(user_data: u64) -> Self {
+        let about = match user_data & 15 {
+            0 => About::Line,
+            1 => About::Standing,
+            2 => About::Loose,
+            4 => About::CancelLine,
+            5 => About::CancelStanding,
+            6 => About::CancelLoose,
+            8 => About::Woken,
+            9 => About::Watched,
+            _ => About::Nothing,
+        };
+        Self { about, at: (user_data >> 4) as u32 & (Self::MOST - 1) as u32, seq: (user_data >> 32) as u32 }
+    }
+
+    /// The cancel of it, or what it is the cancel of.
+    pub(crate) fn opposite(self) -> Self {
+        let about = match self.about {
+            About::Line => About::CancelLine,
+            About::Standing => About::CancelStanding,
+            About::Loose => About::CancelLoose,
+            About::CancelLine => About::Line,
+            About::CancelStanding => About::Standing,
+            About::CancelLoose => About::Loose,
+            other => other,
+        };
+        Self { about, ..self }
+    }
+}
+
+/// The end of a request in the kernel, or something that a standing one has brought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completion {
+    pub(crate) token: Token,
+    pub(crate) result: i32,
+    /// The buffer of its group that the kernel chose.
+    pub(crate) buffer: Option<u16>,
+    /// It goes on.
+    pub(crate) more: bool,
+    /// The socket has more to read.
+    pub(crate) nonempty: bool,
+}
+
+/// Who may enter a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Any thread. A pool's buffers are shared among so many rings.
+    Shared(usize),
+    /// The thread that made it.
+    Owned,
 }
 
 /// How long to wait in [`Ring::enter`].
@@ -105,41 +163,119 @@ pub(crate) enum Wait {
 pub(crate) struct Ring {
     ring: IoUring,
     wake: OwnedFd,
-    submission: Mutex<Submission>,
-    pools: Mutex<Vec<Provided>>,
-    /// Requests that were handed over, cancels among them; written under the submission lock.
-    started: AtomicUsize,
-    /// Requests that were reaped.
-    ended: AtomicUsize,
-    /// Entries in the submission queue that the kernel has not seen.
+    /// Entries in the submission queue that the kernel has not seen. Written under the lane's lock.
     unsubmitted: AtomicU32,
     /// Flags that this kernel knows for every enter.
     enter_flags: u32,
     can_gather: bool,
     can_message: bool,
-    standing_receives: AtomicBool,
-    /// A pool's buffers are shared among so many rings.
-    shares: usize,
+    /// The eventfd's poll has ended and has to be armed again.
+    deaf: AtomicBool,
 }
 
-#[derive(Default)]
-struct Submission {
+/// What of a ring lies behind the lane's lock.
+pub(crate) struct Queues {
     /// What found the submission queue full.
     backlog: VecDeque<squeue::Entry>,
+    /// Requests in the kernel, or on the way there, cancels among them.
+    in_flight: usize,
     sealed: bool,
+    pools: Vec<Provided>,
+    mode: Mode,
+    standing_receives: bool,
+}
+
+impl Queues {
+    /// Requests that have been started and not reaped.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Accepts no further requests. Those that the kernel has are reaped as before.
+    pub(crate) fn seal(&mut self) {
+        self.sealed = true;
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Whether the kernel knows standing receives (Linux 6.0).
+    pub(crate) fn has_standing_receives(&self) -> bool {
+        self.standing_receives
+    }
+
+    pub(crate) fn no_standing_receives(&mut self) {
+        self.standing_receives = false;
+    }
+
+    /// The buffer of `group` that the kernel chose, if it put something into it; otherwise it goes back at once.
+    pub(crate) fn chosen(&mut self, group: u16, index: u16, result: i32) -> Option<Buffer> {
+        let provided = &mut self.pools[usize::from(group)];
+        provided.stock -= 1;
+        // SAFETY: the kernel consumed this index from the ring, where `refill` had put it after taking it from the pool.
+        let mut memory = unsafe { Memory::from_pool(Arc::clone(&provided.pool), u32::from(index)) };
+        if result <= 0 {
+            return None;
+        }
+        // SAFETY: the kernel wrote `result` bytes into it.
+        unsafe { memory.set_len(result as usize) };
+        Some(Buffer(memory))
+    }
+
+    /// Whether there are few buffers of `pool`, for the kernel and in the pool.
+    pub(crate) fn is_scarce(&self, pool: &Arc<Pool>) -> bool {
+        match self.provided(pool) {
+            Some(provided) => provided.stock + provided.pool.free() <= provided.share / 4,
+            None => true,
+        }
+    }
+
+    /// Tops up what the kernel has of each pool.
+    pub(crate) fn refill(&mut self) {
+        for provided in &mut self.pools {
+            if provided.stock < provided.target {
+                provided.refill();
+            }
+        }
+    }
+
+    /// The kernel has run out of buffers of `pool`: it gets more at a time from now on.
+    pub(crate) fn ran_out(&mut self, pool: &Arc<Pool>) {
+        if let Some(provided) = self.pools.iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, pool)) {
+            provided.target = (provided.target * 4).min(provided.share);
+            provided.refill();
+        }
+    }
+
+    /// Whether the kernel has buffers of `pool`.
+    pub(crate) fn has_buffers(&self, pool: &Arc<Pool>) -> bool {
+        self.provided(pool).is_some_and(|provided| provided.stock > 0)
+    }
+
+    fn provided(&self, pool: &Arc<Pool>) -> Option<&Provided> {
+        self.pools.iter().find(|provided| Arc::ptr_eq(&provided.pool, pool))
+    }
 }
 
 impl Ring {
-    /// `shares`: how many rings share each buffer pool.
-    pub(crate) fn new(shares: usize) -> Result<(Self, Reaper)> {
-        let ring = IoUring::builder()
-            .setup_coop_taskrun()
-            .setup_submit_all()
-            .setup_clamp()
-            .setup_cqsize(CQ_ENTRIES)
-            .dontfork()
-            .build(SQ_ENTRIES)
-            .map_err(unavailable)?;
+    pub(crate) fn new(mode: Mode) -> Result<(Self, Queues)> {
+        let mut builder = IoUring::builder();
+        builder.setup_submit_all().setup_clamp().setup_cqsize(CQ_ENTRIES).dontfork();
+        let built = match mode {
+            Mode::Shared(_) => builder.setup_coop_taskrun().build(SQ_ENTRIES),
+            // Linux 6.1; before that an owned ring is like a shared one.
+            Mode::Owned => {
+                let mut deferred = builder.clone();
+                match deferred.setup_single_issuer().setup_defer_taskrun().build(SQ_ENTRIES) {
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                        builder.setup_coop_taskrun().build(SQ_ENTRIES)
+                    }
+                    built => built,
+                }
+            }
+        };
+        let ring = built.map_err(unavailable)?;
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe).map_err(unavailable)?;
         let params = ring.params();
@@ -159,27 +295,23 @@ impl Ring {
         let mut ring = Self {
             ring,
             wake,
-            submission: Mutex::default(),
-            pools: Mutex::new(Vec::new()),
-            started: AtomicUsize::new(0),
-            ended: AtomicUsize::new(0),
             unsubmitted: AtomicU32::new(0),
             enter_flags: if no_iowait { ENTER_NO_IOWAIT } else { 0 },
             can_gather,
             can_message: false,
-            standing_receives: AtomicBool::new(true),
-            shares,
+            deaf: AtomicBool::new(false),
+        };
+        let mut queues = Queues {
+            backlog: VecDeque::new(),
+            in_flight: 0,
+            sealed: false,
+            pools: Vec::new(),
+            mode,
+            standing_receives: true,
         };
         ring.can_message = ring.message();
-        ring.listen_for_wakes();
-        Ok((ring, Reaper(())))
-    }
-
-    /// Requests that have been started and not reaped.
-    pub(crate) fn in_flight(&self) -> usize {
-        // In this order: the difference may be too large for a moment, never too small.
-        let ended = self.ended.load(Ordering::SeqCst);
-        self.started.load(Ordering::SeqCst).wrapping_sub(ended)
+        ring.listen_for_wakes(&mut queues);
+        Ok((ring, queues))
     }
 
     /// Whether something waits for an [`Self::enter`].
@@ -187,69 +319,39 @@ impl Ring {
         self.unsubmitted.load(Ordering::SeqCst) > 0
     }
 
-    /// Hands a request over; the next [`Self::enter`] lets the kernel see it. `drained`: the socket is known to be empty.
-    /// A sealed ring gives it back.
-    pub(crate) fn start(
-        &self,
-        mut request: Box<Request>,
-        fd: RawFd,
-        drained: bool,
-    ) -> std::result::Result<InKernel, Box<Request>> {
-        let entry = self.entry(&mut request, Fd(fd), drained);
-        let mut submission = self.submission.lock();
-        if submission.sealed {
-            return Err(request);
-        }
-        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-        let key = Box::into_raw(request) as u64;
-        // SAFETY: what the entry points to is owned by the request, which now belongs to the kernel until it is reaped.
-        unsafe { self.push(&mut submission, entry.user_data(key | TAG_REQUEST)) };
-        Ok(InKernel(key))
+    /// Hands a request over; the next [`Self::enter`] lets the kernel see it. It must stay where it is, in its owner's hands, until its
+    /// completion has been reaped. `drained`: the socket is known to be empty.
+    #[inline]
+    pub(crate) fn start(&self, queues: &mut Queues, token: Token, request: &mut Request, fd: RawFd, drained: bool) {
+        let entry = self.entry(queues, request, Fd(fd), drained);
+        queues.in_flight += 1;
+        // SAFETY: what the entry points to is owned by the request, which the lane keeps until it is reaped.
+        unsafe { self.push(queues, entry.user_data(token.user_data())) };
     }
 
-    /// Hands a standing receive over. A sealed ring refuses.
-    pub(crate) fn receive_each(&self, standing: &Arc<Standing>, fd: RawFd) -> Option<InKernel> {
-        let group = self.group(&standing.pool.0);
+    /// Hands a standing receive over, which takes buffers of `pool`. Returns the group of those.
+    pub(crate) fn receive_each(&self, queues: &mut Queues, token: Token, fd: RawFd, pool: &Arc<Pool>) -> u16 {
+        let group = self.group(queues, pool);
         let entry = opcode::RecvMulti::new(Fd(fd), group).build();
-        let mut submission = self.submission.lock();
-        if submission.sealed {
-            return None;
-        }
-        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-        let key = Arc::into_raw(Arc::clone(standing)) as u64 | TAG_STANDING;
-        // SAFETY: the entry points to nothing; the kernel's share of the record is given up at its last completion.
-        unsafe { self.push(&mut submission, entry.user_data(key)) };
-        Some(InKernel(key))
-    }
-
-    /// Whether the kernel knows standing receives (Linux 6.0).
-    pub(crate) fn has_standing_receives(&self) -> bool {
-        self.standing_receives.load(Ordering::Relaxed)
+        queues.in_flight += 1;
+        // SAFETY: the entry points to nothing.
+        unsafe { self.push(queues, entry.user_data(token.user_data())) };
+        group
     }
 
     /// Asks the kernel to end a request early. Its completion comes in any case, and so does the cancel's own.
-    pub(crate) fn cancel(&self, cancel: Box<Cancel>) {
-        let mut submission = self.submission.lock();
-        if submission.sealed {
-            return; // whoever closes the port cancels everything
-        }
-        let entry = opcode::AsyncCancel::new(cancel.key().0).build();
-        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-        let user_data = Box::into_raw(cancel) as u64 | TAG_CANCEL;
-        // SAFETY: the entry points to nothing; the record is taken back at its completion.
-        unsafe { self.push(&mut submission, entry.user_data(user_data)) };
+    pub(crate) fn cancel(&self, queues: &mut Queues, token: Token) {
+        let entry = opcode::AsyncCancel::new(token.user_data()).build().user_data(token.opposite().user_data());
+        queues.in_flight += 1;
+        // SAFETY: the entry points to nothing.
+        unsafe { self.push(queues, entry) };
     }
 
     /// Asks the kernel to end all requests early.
-    pub(crate) fn cancel_all(&self) {
-        let entry = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build().user_data(TAG_IGNORE);
-        // SAFETY: as in `cancel`.
-        unsafe { self.push(&mut self.submission.lock(), entry) };
-    }
-
-    /// Accepts no further requests. Those that the kernel has are reaped as before.
-    pub(crate) fn seal(&self) {
-        self.submission.lock().sealed = true;
+    pub(crate) fn cancel_all(&self, queues: &mut Queues) {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build().user_data(About::Nothing as u64);
+        // SAFETY: the entry points to nothing.
+        unsafe { self.push(queues, entry) };
     }
 
     /// Ends the sleep of the thread that waits in [`Self::enter`], or the next one.
@@ -265,112 +367,103 @@ impl Ring {
     /// armed its poll to come by the kernel.
     fn message(&self) -> bool {
         const REGISTER_SEND_MSG_RING: libc::c_uint = 31;
-        let entry = opcode::MsgRingData::new(Fd(self.ring.as_raw_fd()), 0, MESSAGE, None).build();
+        let entry = opcode::MsgRingData::new(Fd(self.ring.as_raw_fd()), 0, Token::MESSAGE, None).build();
         // SAFETY: the call reads one submission queue entry, which lives on this stack; -1 stands for "no ring of one's own".
         unsafe { libc::syscall(libc::SYS_io_uring_register, -1, REGISTER_SEND_MSG_RING, &raw const entry, 1) == 0 }
     }
 
-    /// One [`Event::Watched`] when `other`, which is called `name`, has completions.
-    pub(crate) fn watch(&self, other: &Ring, name: usize) {
+    /// One completion [`About::Watched`] when `other`, which is called `name`, has completions.
+    pub(crate) fn watch(&self, queues: &mut Queues, other: &Ring, name: usize) {
         let entry = opcode::PollAdd::new(Fd(other.ring.as_raw_fd()), libc::POLLIN as u32).build();
         // SAFETY: the entry points to nothing; the other ring's descriptor lives as long as the port, as does this ring's.
-        unsafe { self.push(&mut self.submission.lock(), entry.user_data(TAG_WATCH | (name as u64) << 3)) };
+        unsafe { self.push(queues, entry.user_data(Token::new(About::Watched, name, 0).user_data())) };
     }
 
     /// The eventfd is never read: each write wakes the poll again.
-    fn listen_for_wakes(&self) {
+    fn listen_for_wakes(&self, queues: &mut Queues) {
         let entry = opcode::PollAdd::new(Fd(self.wake.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
         // SAFETY: the entry points to nothing; the eventfd lives as long as the ring.
-        unsafe { self.push(&mut self.submission.lock(), entry.user_data(TAG_WAKE)) };
+        unsafe { self.push(queues, entry.user_data(About::Woken as u64)) };
     }
 
     /// # Safety
     /// What the entry points to lives until its completion.
-    unsafe fn push(&self, submission: &mut Submission, entry: squeue::Entry) {
-        // SAFETY: the lock on `submission` makes this the only user of the submission queue.
+    unsafe fn push(&self, queues: &mut Queues, entry: squeue::Entry) {
+        // SAFETY: the lock around `queues` makes this the only user of the submission queue.
         let mut queue = unsafe { self.ring.submission_shared() };
         // SAFETY: the caller's promise.
-        if !submission.backlog.is_empty() || unsafe { queue.push(&entry) }.is_err() {
-            submission.backlog.push_back(entry);
+        if !queues.backlog.is_empty() || unsafe { queue.push(&entry) }.is_err() {
+            queues.backlog.push_back(entry);
         }
-        self.unsubmitted.store((queue.len() + submission.backlog.len()) as u32, Ordering::Release);
+        self.unsubmitted.store((queue.len() + queues.backlog.len()) as u32, Ordering::Release);
     }
 
-    /// Lets the kernel see what was handed over and, as `wait` says, sleeps until something has ended. Any thread may.
-    pub(crate) fn enter(&self, wait: Wait) -> Result<()> {
-        loop {
-            let (to_submit, backlog) = self.fill();
-            // With a backlog there is another round to go, so the kernel must not wait in this one.
-            let (want, flags, mut args, timespec);
-            match wait {
-                Wait::For { timeout, gather } if !backlog => {
-                    args = SubmitArgs::new();
-                    if let Some(timeout) = timeout {
-                        timespec = Timespec::from(timeout);
-                        args = args.timespec(&timespec);
-                    }
-                    want = match gather.filter(|_| self.can_gather) {
-                        Some((packets, delay)) => {
-                            args = args.min_wait_usec(delay.as_micros().min(u32::MAX as u128) as u32);
-                            packets
-                        }
-                        None => 1,
-                    };
-                    flags = self.enter_flags | ENTER_GETEVENTS | ENTER_EXT_ARG;
-                }
-                Wait::For { .. } | Wait::No => {
-                    args = SubmitArgs::new();
-                    want = 0;
-                    flags = self.enter_flags | ENTER_GETEVENTS | ENTER_EXT_ARG;
-                }
-            }
-            // SAFETY: the arguments live on this stack until the call returns; entries were pushed under `push`'s contract.
-            let entered = unsafe { self.ring.submitter().enter(to_submit, want, flags, Some(&args)) };
-            self.recount();
-            if let Err(error) = entered {
-                match error.raw_os_error() {
-                    // Time is up, or a signal came: the caller looks at what there is.
-                    Some(libc::ETIME | libc::EINTR) => {}
-                    // The kernel is short of memory, or wants completions taken out first: those are there to be reaped.
-                    Some(libc::EAGAIN | libc::EBUSY) => {
-                        if !self.has_completions() {
-                            std::thread::yield_now();
-                        }
-                        return Ok(());
-                    }
-                    _ => return Err(error.into()),
-                }
-            }
-            if !backlog {
-                return Ok(());
-            }
+    /// Before an [`Self::enter`]: moves the backlog into the submission queue as far as it fits. Returns what is in the queue, and
+    /// whether some is left.
+    pub(crate) fn fill(&self, queues: &mut Queues) -> (u32, bool) {
+        if self.deaf.load(Ordering::Relaxed) && !queues.sealed {
+            self.deaf.store(false, Ordering::Relaxed);
+            self.listen_for_wakes(queues);
         }
-    }
-
-    /// Moves the backlog into the submission queue as far as it fits. Returns what is in the queue, and whether some is left.
-    fn fill(&self) -> (u32, bool) {
-        let mut submission = self.submission.lock();
         // SAFETY: as in `push`.
         let mut queue = unsafe { self.ring.submission_shared() };
-        while let Some(entry) = submission.backlog.front() {
+        while let Some(entry) = queues.backlog.front() {
             // SAFETY: the promise that `push` was given.
             if unsafe { queue.push(entry) }.is_err() {
                 break;
             }
-            submission.backlog.pop_front();
+            queues.backlog.pop_front();
         }
-        (queue.len() as u32, !submission.backlog.is_empty())
+        (queue.len() as u32, !queues.backlog.is_empty())
     }
 
-    /// After an enter: how many entries the kernel has left.
-    fn recount(&self) {
-        let submission = self.submission.lock();
+    /// After an [`Self::enter`]: how many entries the kernel has left.
+    pub(crate) fn recount(&self, queues: &mut Queues) {
         // SAFETY: as in `push`.
         let queue = unsafe { self.ring.submission_shared() };
-        self.unsubmitted.store((queue.len() + submission.backlog.len()) as u32, Ordering::Release);
+        self.unsubmitted.store((queue.len() + queues.backlog.len()) as u32, Ordering::Release);
     }
 
-    /// Whether completions wait to be reaped, or the kernel has some that it has yet to post.
+    /// Lets the kernel see `to_submit` entries and, as `wait` says, sleeps until something has ended. Of a shared ring any thread may.
+    pub(crate) fn enter(&self, to_submit: u32, wait: Wait) -> Result<()> {
+        let mut args = SubmitArgs::new();
+        let (want, timespec);
+        match wait {
+            Wait::For { timeout, gather } => {
+                if let Some(timeout) = timeout {
+                    timespec = Timespec::from(timeout);
+                    args = args.timespec(&timespec);
+                }
+                want = match gather.filter(|_| self.can_gather) {
+                    Some((packets, delay)) => {
+                        args = args.min_wait_usec(delay.as_micros().min(u32::MAX as u128) as u32);
+                        packets
+                    }
+                    None => 1,
+                };
+            }
+            Wait::No => want = 0,
+        }
+        let flags = self.enter_flags | ENTER_GETEVENTS | ENTER_EXT_ARG;
+        // SAFETY: the arguments live on this stack until the call returns; entries were pushed under `push`'s contract.
+        let entered = unsafe { self.ring.submitter().enter(to_submit, want, flags, Some(&args)) };
+        let Err(error) = entered else { return Ok(()) };
+        match error.raw_os_error() {
+            // Time is up, or a signal came: the caller looks at what there is.
+            Some(libc::ETIME | libc::EINTR) => Ok(()),
+            // The kernel is short of memory, or wants completions taken out first: those are there to be reaped.
+            Some(libc::EAGAIN | libc::EBUSY) => {
+                if !self.has_completions() {
+                    std::thread::yield_now();
+                }
+                Ok(())
+            }
+            _ => Err(error.into()),
+        }
+    }
+
+    /// Whether completions wait to be reaped.
+    #[inline]
     pub(crate) fn has_completions(&self) -> bool {
         // SAFETY: only the indices are looked at, with atomic loads; dropping the view stores the head that it read, which is
         // prevented below.
@@ -378,78 +471,44 @@ impl Ring {
         !queue.is_empty()
     }
 
-    /// Gives every completion that is there to `each`.
-    pub(crate) fn reap(&self, _right: &mut Reaper, mut each: impl FnMut(Event<'_>)) {
-        // SAFETY: the `Reaper` is borrowed mutably, and there is one a ring.
+    /// Takes the oldest completion.
+    #[inline]
+    pub(crate) fn next(&self, queues: &mut Queues) -> Option<Completion> {
+        // SAFETY: the lock around `queues` makes this the only user of the completion queue.
         let mut queue = unsafe { self.ring.completion_shared() };
-        let (mut ended, mut deaf) = (0, false);
-        for entry in &mut queue {
-            let (user_data, result, flags) = (entry.user_data(), entry.result(), entry.flags());
-            match user_data & TAG_MASK {
-                TAG_REQUEST if cqueue::more(flags) => {
-                    // SAFETY: the address of a request that the kernel still has, so it is alive; it is only read.
-                    let request = unsafe { &*(user_data as *const Request) };
-                    each(Event::Another { request, result });
-                }
-                TAG_REQUEST => {
-                    ended += 1;
-                    // SAFETY: the address that `start` got from `Box::into_raw`; this is its last completion, seen once.
-                    let mut request = unsafe { Box::from_raw(user_data as *mut Request) };
-                    if let Some(index) = cqueue::buffer_select(flags)
-                        && let Operation::RecvPooled { pool, buffer } = &mut request.operation
-                        && let Some(memory) = self.chosen(&pool.0, index, result)
-                    {
-                        *buffer = Buffer(memory);
-                    }
-                    let nonempty = cqueue::sock_nonempty(flags);
-                    each(Event::Ended { request, key: InKernel(user_data), result, nonempty });
-                }
-                TAG_STANDING => {
-                    let more = cqueue::more(flags);
-                    let at = (user_data & !TAG_MASK) as *const Standing;
-                    // SAFETY: the address that `receive_each` got from `Arc::into_raw`: alive until its last completion.
-                    let standing = unsafe { &*at };
-                    if result == -libc::EINVAL {
-                        self.standing_receives.store(false, Ordering::Relaxed);
-                    }
-                    let memory =
-                        cqueue::buffer_select(flags).and_then(|index| self.chosen(&standing.pool.0, index, result));
-                    standing.landed.store(!more, Ordering::SeqCst);
-                    each(Event::Arrived { standing, result, buffer: memory.map(Buffer), more });
-                    if !more {
-                        ended += 1;
-                        // SAFETY: as above; this is its last completion, seen once, and the reference is no longer used.
-                        drop(unsafe { Arc::from_raw(at) });
-                    }
-                }
-                TAG_CANCEL => {
-                    ended += 1;
-                    // SAFETY: the address that `cancel` got from `Box::into_raw`; an answer has one completion.
-                    let cancel = unsafe { Box::from_raw((user_data & !TAG_MASK) as *mut Cancel) };
-                    if result == -libc::ENOENT || result == -libc::EALREADY {
-                        each(Event::NotFound(cancel));
-                    }
-                }
-                TAG_WAKE => {
-                    deaf |= user_data != MESSAGE && !cqueue::more(flags);
-                    each(Event::Woken);
-                }
-                TAG_WATCH => each(Event::Watched((user_data >> 3) as usize)),
-                // The answer to `cancel_all`. Its outcome shows in the requests' own completions.
-                _ => {}
+        let entry = queue.next()?;
+        drop(queue); // the kernel may use the entry's place again
+        let (user_data, flags) = (entry.user_data(), entry.flags());
+        let completion = Completion {
+            token: Token::from_user_data(user_data),
+            result: entry.result(),
+            buffer: cqueue::buffer_select(flags),
+            more: cqueue::more(flags),
+            nonempty: cqueue::sock_nonempty(flags),
+        };
+        match completion.token.about {
+            About::Woken if user_data != Token::MESSAGE && !completion.more => self.deaf.store(true, Ordering::Relaxed),
+            About::Woken | About::Watched | About::Nothing => {}
+            _ if completion.more => {}
+            _ => queues.in_flight -= 1,
+        }
+        Some(completion)
+    }
+
+    /// Gives pools' buffers back that the kernel has not used. The ring is done with: nothing is in flight.
+    pub(crate) fn retire(&self, queues: &mut Queues) {
+        assert!(queues.in_flight == 0 || std::thread::panicking(), "a ring was retired with requests in the kernel");
+        // Closing the ring's descriptor would not be proof that the kernel is done with the buffer rings; this is.
+        for (group, provided) in queues.pools.iter_mut().enumerate() {
+            if self.ring.submitter().unregister_buf_ring(group as u16).is_ok() {
+                provided.give_back();
             }
         }
-        drop(queue);
-        if ended > 0 {
-            self.ended.fetch_add(ended, Ordering::SeqCst);
-        }
-        if deaf && !self.submission.lock().sealed {
-            self.listen_for_wakes();
-        }
+        queues.pools.clear();
     }
 
     /// The submission queue entry of a request: one arm an operation.
-    fn entry(&self, request: &mut Request, fd: Fd, drained: bool) -> squeue::Entry {
+    fn entry(&self, queues: &mut Queues, request: &mut Request, fd: Fd, drained: bool) -> squeue::Entry {
         let moved = request.moved;
         match &mut request.operation {
             Operation::Accept { standing: true, .. } => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
@@ -469,7 +528,8 @@ impl Ring {
                 opcode::Recv::new(fd, room, len.min(MOST_BYTES) as u32).ioprio(poll_first(drained)).build()
             }
             Operation::RecvPooled { pool, .. } => {
-                let group = self.group(&pool.0);
+                let group = self.group(queues, &pool.0);
+                request.group = group;
                 opcode::Recv::new(fd, ptr::null_mut(), 0)
                     .ioprio(poll_first(drained))
                     .buf_group(group)
@@ -517,18 +577,15 @@ impl Ring {
         }
     }
 
-    // Provided buffers: one group a pool.
-
     /// The buffer group of `pool` on this ring, made at first use.
-    fn group(&self, pool: &Arc<Pool>) -> u16 {
-        let mut pools = self.pools.lock();
-        if let Some(group) = pools.iter().position(|provided| Arc::ptr_eq(&provided.pool, pool)) {
+    fn group(&self, queues: &mut Queues, pool: &Arc<Pool>) -> u16 {
+        if let Some(group) = queues.pools.iter().position(|provided| Arc::ptr_eq(&provided.pool, pool)) {
             return group as u16;
         }
-        let group = pools.len() as u16;
-        let mut provided = Provided::new(Arc::clone(pool), self.shares);
+        let group = queues.pools.len() as u16;
+        let mut provided = Provided::new(Arc::clone(pool), queues.mode);
         // SAFETY: the memory of the buffer ring is owned by `provided`, which is kept until it has been unregistered
-        // (`Drop for Ring`). A refusal shows as ENOBUFS at each receive; kernels that have multishot accept have this too.
+        // (`Ring::retire`). A refusal shows as ENOBUFS at each receive; kernels that have multishot accept have this too.
         let registered = unsafe {
             self.ring.submitter().register_buf_ring_with_flags(
                 provided.start.as_ptr() as u64,
@@ -541,65 +598,8 @@ impl Ring {
             Ok(()) => provided.refill(),
             Err(_) => (provided.target, provided.share) = (0, 0),
         }
-        pools.push(provided);
+        queues.pools.push(provided);
         group
-    }
-
-    /// The buffer that the kernel chose, if it put something into it; otherwise it goes back at once.
-    fn chosen(&self, pool: &Arc<Pool>, index: u16, result: i32) -> Option<Memory> {
-        let mut pools = self.pools.lock();
-        let provided = pools.iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, pool));
-        provided.expect("the kernel chooses from groups that are registered").stock -= 1;
-        drop(pools);
-        // SAFETY: the kernel consumed this index from the ring, where `refill` had put it after taking it from the pool.
-        let mut memory = unsafe { Memory::from_pool(Arc::clone(pool), u32::from(index)) };
-        if result <= 0 {
-            return None;
-        }
-        // SAFETY: the kernel wrote `result` bytes into it.
-        unsafe { memory.set_len(result as usize) };
-        Some(memory)
-    }
-
-    /// Whether there are few buffers of `pool`, for the kernel and in the pool.
-    pub(crate) fn is_scarce(&self, pool: &Arc<Pool>) -> bool {
-        let mut pools = self.pools.lock();
-        let Some(provided) = pools.iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, pool)) else { return true };
-        provided.stock + provided.pool.free() <= provided.share / 4
-    }
-
-    /// Tops up what the kernel has of each pool.
-    pub(crate) fn refill(&self) {
-        for provided in self.pools.lock().iter_mut() {
-            if provided.stock < provided.target {
-                provided.refill();
-            }
-        }
-    }
-
-    /// The kernel has run out of buffers of `pool`: it gets more at a time from now on.
-    pub(crate) fn ran_out(&self, pool: &Arc<Pool>) {
-        if let Some(provided) = self.pools.lock().iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, pool)) {
-            provided.target = (provided.target * 4).min(provided.share);
-            provided.refill();
-        }
-    }
-
-    /// Whether the kernel has buffers of `pool`.
-    pub(crate) fn has_buffers(&self, pool: &Arc<Pool>) -> bool {
-        self.pools.lock().iter().any(|provided| Arc::ptr_eq(&provided.pool, pool) && provided.stock > 0)
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        assert!(self.in_flight() == 0 || std::thread::panicking(), "a ring was dropped with requests in the kernel");
-        // Closing the ring's descriptor would not be proof that the kernel is done with the buffer rings; this is.
-        for (group, provided) in self.pools.lock().iter_mut().enumerate() {
-            if self.ring.submitter().unregister_buf_ring(group as u16).is_ok() {
-                provided.give_back();
-            }
-        }
     }
 }
 
@@ -635,12 +635,18 @@ struct Provided {
 unsafe impl Send for Provided {}
 
 impl Provided {
-    fn new(pool: Arc<Pool>, shares: usize) -> Self {
+    fn new(pool: Arc<Pool>, mode: Mode) -> Self {
         let entries = pool.count.next_power_of_two() as u16;
         let layout = Self::layout(entries);
         // SAFETY: the size is not zero.
         let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        let share = (pool.count as usize / shares).max(1);
+        let users = pool.users.fetch_add(1, Ordering::Relaxed).min(16);
+        let share = match mode {
+            Mode::Shared(rings) => pool.count as usize / rings,
+            // Nobody knows how many will come: half of what is left for each.
+            Mode::Owned => pool.count as usize >> (users + 1),
+        };
+        let share = share.max(1);
         Self { pool, start: start.cast(), entries, tail: 0, stock: 0, target: share.min(FIRST_STOCK), share }
     }
 
@@ -685,7 +691,8 @@ impl Provided {
 
 impl Drop for Provided {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout. The kernel no longer uses it: `Drop for Ring` unregistered it.
+        self.pool.users.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: allocated in `new` with this layout. The kernel no longer uses it: `Ring::retire` unregistered it.
         unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.entries)) }
     }
 }

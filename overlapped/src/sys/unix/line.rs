@@ -1,0 +1,596 @@
+//! A line: the operations of one direction of a handle, in order.
+//!
+//! The kernel may reorder two receives, or two sends, of one stream. So it has one of each at a time and the others wait behind it;
+//! that is all there is to the order that users rely on. A line is kept by a lane, behind that lane's lock, and stays with it as long
+//! as it has operations; then it goes where the handle is next used.
+//!
+//! A receive into a buffer of a pool need not be a request of its own. The first one arms a *standing receive* (multishot); from then on
+//! data comes by itself, into buffers of the pool, and goes to the receives that wait in line, in order. What comes when none waits is
+//! held here until one is started. If more comes than that, the peer is sending ahead: the standing receive is ended, so that the
+//! rest stays in the socket and the peer is slowed down, and receives go to the kernel one by one until the stream is calm again.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::Handle;
+use super::engine::{About, Completion, Token};
+use super::lane::{Books, Lane};
+use super::request::{Request, Step};
+use crate::sys::{Ended, Kind, Operation};
+use crate::{Buffer, BufferPool, Error, Result};
+
+/// So many receives in a row must have emptied the socket before a standing one is armed again.
+const CALM: u8 = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Receive = 0,
+    /// A connect goes before the sends that follow it.
+    Send = 1,
+}
+
+/// In which line an operation stands. Accepts and file operations have no order.
+#[inline]
+pub(super) fn direction(operation: &Operation) -> Option<Direction> {
+    match operation {
+        Operation::Recv { .. } | Operation::RecvPooled { .. } | Operation::RecvFrom { .. } => Some(Direction::Receive),
+        Operation::Connect { .. }
+        | Operation::Send { .. }
+        | Operation::SendVectored { .. }
+        | Operation::SendTo { .. } => Some(Direction::Send),
+        Operation::Accept { .. } | Operation::ReadAt { .. } | Operation::WriteAt { .. } | Operation::Sync { .. } => None,
+    }
+}
+
+pub(super) struct Line {
+    pub(super) handle: Weak<Handle>,
+    pub(super) direction: Direction,
+    /// The oldest operation: in the kernel, served by the standing receive, or waiting.
+    first: Option<Request>,
+    /// `first` is in the kernel.
+    flight: Option<Flight>,
+    /// Those behind it. Empty if there is no first.
+    rest: VecDeque<Request>,
+    standing: Option<Standing>,
+    /// What has been received and nobody has asked for yet.
+    held: VecDeque<Held>,
+    /// Receives in a row that have emptied the socket.
+    calm: u8,
+    /// The last receive emptied the socket: the next one need not try before it waits.
+    drained: bool,
+    /// `first` waits for a buffer of its pool.
+    stalled: bool,
+    /// The handle is closed when `first` has come back.
+    pub(super) closing: bool,
+    /// The handle is closed: nobody wants what still comes.
+    deaf: bool,
+    /// The descriptor of a handle that was dropped, while the kernel may not have seen all that names it.
+    pub(super) kept: Option<OwnedFd>,
+}
+
+/// What we know of a request while the kernel has it.
+struct Flight {
+    seq: u32,
+    /// Why we asked the kernel to end it early.
+    ended_by: Option<Error>,
+}
+
+/// A standing receive that the kernel has.
+struct Standing {
+    pool: BufferPool,
+    group: u16,
+    seq: u32,
+    /// The thread that held the lane when it was armed. Its completions interrupt that thread, wherever it then is.
+    tid: i32,
+    ending: bool,
+}
+
+enum Held {
+    /// Bytes, of which the first so many have been taken.
+    Data(Buffer, usize),
+    Datagram(Buffer, Option<Box<SocketAddr>>),
+    End(Result<usize>),
+}
+
+impl Line {
+    pub(super) fn new(handle: &Arc<Handle>, direction: Direction) -> Self {
+        Self {
+            handle: Arc::downgrade(handle),
+            direction,
+            first: None,
+            flight: None,
+            rest: VecDeque::new(),
+            standing: None,
+            held: VecDeque::new(),
+            calm: CALM,
+            drained: false,
+            stalled: false,
+            closing: false,
+            deaf: false,
+            kept: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_of(&self, handle: *const Handle) -> bool {
+        std::ptr::eq(self.handle.as_ptr(), handle)
+    }
+
+    /// No operation, and nothing in the kernel: it may go elsewhere.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.first.is_none() && self.standing.is_none()
+    }
+
+    /// Nothing of it is in the kernel.
+    pub(super) fn is_aground(&self) -> bool {
+        self.flight.is_none() && self.standing.is_none()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, request: Request) {
+        match self.first {
+            None => self.first = Some(request),
+            Some(_) => self.rest.push_back(request),
+        }
+    }
+
+    /// Takes the first out of the line.
+    #[inline]
+    fn shift(&mut self) -> Option<Request> {
+        let first = self.first.take();
+        if !self.rest.is_empty() {
+            self.first = self.rest.pop_front();
+        }
+        self.stalled = false;
+        first
+    }
+
+    pub(super) fn first(&self) -> Option<&Request> {
+        self.first.as_ref()
+    }
+
+    /// The pool whose buffers its first waits for.
+    pub(super) fn wanted_pool(&self) -> Option<&BufferPool> {
+        self.first.as_ref().filter(|_| self.stalled)?.pool()
+    }
+
+    pub(super) fn unstall(&mut self) {
+        self.stalled = false;
+    }
+
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    pub(super) fn requests_mut(&mut self) -> impl Iterator<Item = &mut Request> {
+        self.first.iter_mut().chain(&mut self.rest)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let ending = self.flight.as_ref().is_some_and(|flight| flight.ended_by.is_some());
+        self.requests().skip(usize::from(ending)).filter_map(|request| request.deadline).min()
+    }
+
+    /// Takes what it has out, to be dropped with no lock held. Nothing of it is in the kernel.
+    pub(super) fn clear(&mut self) -> impl Sized + use<> {
+        (self.first.take(), std::mem::take(&mut self.rest), std::mem::take(&mut self.held))
+    }
+
+    /// Ends `request` with what is held.
+    fn fill(&mut self, mut request: Request) -> Ended {
+        let held = self.held.front_mut().expect("asked only when something is held");
+        let mut used_up = true;
+        let result = match (&mut request.operation, held) {
+            (Operation::RecvPooled { buffer, .. }, Held::Data(data, 0)) => {
+                *buffer = std::mem::take(data);
+                Ok(buffer.len())
+            }
+            (Operation::RecvPooled { buffer, .. }, Held::Data(data, taken)) => {
+                *buffer = Buffer::from(data[*taken..].to_vec());
+                Ok(buffer.len())
+            }
+            (Operation::Recv { buffer }, Held::Data(data, taken)) => {
+                let bytes = buffer.capacity().min(data.len() - *taken);
+                buffer.clear();
+                buffer.0.append(&data[*taken..*taken + bytes]);
+                *taken += bytes;
+                used_up = *taken == data.len();
+                Ok(bytes)
+            }
+            (Operation::RecvFrom { buffer, from }, Held::Datagram(data, sender)) => {
+                buffer.clear();
+                let bytes = buffer.0.append(&data[..data.len().min(buffer.capacity())]);
+                *from = sender.take();
+                if bytes < data.len() { Err(Error::MORE_DATA) } else { Ok(bytes) }
+            }
+            (_, Held::End(result)) => *result,
+            _ => Err(Error::INVALID_PARAMETER), // a datagram's receive on a stream, or the other way round
+        };
+        if used_up {
+            self.held.pop_front();
+        }
+        request.moved = result.unwrap_or(0);
+        let result = request.handle.correct(&request.operation, result);
+        request.end(result)
+    }
+
+    /// Puts what a receive had taken, and nobody wants, before everything else that is held.
+    pub(super) fn put_back(&mut self, ended: &mut Ended) {
+        let held = match (&mut ended.operation, ended.result) {
+            (Operation::Recv { buffer } | Operation::RecvPooled { buffer, .. }, Ok(1..)) => {
+                Held::Data(std::mem::take(buffer), 0)
+            }
+            (Operation::RecvFrom { buffer, from }, Ok(_) | Err(Error::MORE_DATA)) => {
+                Held::Datagram(std::mem::take(buffer), from.take())
+            }
+            _ => return,
+        };
+        self.held.push_front(held);
+    }
+}
+
+impl Books {
+    /// Lets a line go on: what has arrived goes to the receives that wait for it, and the kernel gets the next operation if it has
+    /// none. A ring that belongs to another thread gets it when that thread comes round.
+    #[inline]
+    pub(super) fn go_on(&mut self, lane: &Lane, at: usize) {
+        if !lane.may_be_entered() {
+            self.later.push(at);
+            return;
+        }
+        loop {
+            let line = &mut self.lines[at];
+            if line.flight.is_some() {
+                return;
+            }
+            let Some(first) = &line.first else { return };
+            if !line.held.is_empty() {
+                let request = line.shift().expect("looked at above");
+                let ended = line.fill(request);
+                self.deliver(lane, ended);
+                continue;
+            }
+            let refusal = if first.way.is_dead(lane, self.ended) {
+                Some(Error::OPERATION_ABORTED) // the thread that its routine was to run on has ended
+            } else if !first.way.is_at_home(lane) {
+                match &line.standing {
+                    Some(_) => self.end_standing(lane, at),
+                    None => self.after().emigrants.push(at),
+                }
+                return;
+            } else {
+                None
+            };
+            if line.stalled && refusal.is_none() {
+                return;
+            }
+            if line.direction == Direction::Receive && refusal.is_none() && self.stand(lane, at) {
+                return;
+            }
+            let refusal = refusal.or(self.queues().is_sealed().then_some(Error::ABANDONED_WAIT));
+            match refusal {
+                None => return self.issue(lane, at),
+                Some(error) => {
+                    let request = self.lines[at].shift().expect("looked at above");
+                    self.deliver(lane, request.end(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Gives the first of a line to the kernel.
+    fn issue(&mut self, lane: &Lane, at: usize) {
+        let seq = self.next_seq();
+        let Self { lines, queues, .. } = self;
+        let line = &mut lines[at];
+        let (Some(request), Some(queues)) = (&mut line.first, queues) else { return };
+        let fd = request.handle.raw_fd();
+        lane.engine().start(queues, Token::new(About::Line, at, seq), request, fd, line.drained);
+        line.flight = Some(Flight { seq, ended_by: None });
+    }
+
+    /// Whether the next receive is a standing one's business. Arms one where it should be, and ends one that is in the way.
+    fn stand(&mut self, lane: &Lane, at: usize) -> bool {
+        let line = &self.lines[at];
+        let Some(first) = &line.first else { return true };
+        let wanted = first.pool().filter(|_| first.handle.kind() == Kind::Stream && line.calm >= CALM);
+        match (&line.standing, wanted) {
+            (Some(standing), Some(pool)) if !standing.ending && Arc::ptr_eq(&standing.pool.0, &pool.0) => true,
+            (Some(_), _) => {
+                self.end_standing(lane, at);
+                true // until it has landed
+            }
+            (None, Some(pool)) if self.queues().has_standing_receives() && !self.queues().is_sealed() => {
+                let (pool, fd, seq) = (pool.clone(), first.handle.raw_fd(), self.next_seq());
+                let token = Token::new(About::Standing, at, seq);
+                let group = lane.engine().receive_each(self.queues_mut(), token, fd, &pool.0);
+                let tid = lane.tid.load(SeqCst);
+                self.lines[at].standing = Some(Standing { pool, group, seq, tid, ending: false });
+                true
+            }
+            (None, _) => false,
+        }
+    }
+
+    /// Asks the kernel to end the standing receive of a line. What it brings until then is still taken.
+    pub(super) fn end_standing(&mut self, lane: &Lane, at: usize) {
+        let Self { lines, queues: Some(queues), .. } = self else { return };
+        let Some(standing) = &mut lines[at].standing else { return };
+        if !std::mem::replace(&mut standing.ending, true) && !queues.is_sealed() {
+            lane.engine().cancel(queues, Token::new(About::Standing, at, standing.seq));
+        }
+    }
+
+    /// The kernel has given a request back: decides what that means, and issues what comes next.
+    pub(super) fn line_ended(&mut self, lane: &Lane, completion: Completion) {
+        let at = completion.token.at as usize;
+        let Self { lines, queues: Some(queues), .. } = self else { return };
+        let line = &mut lines[at];
+        let flight = line.flight.take().expect("what the kernel gives back was issued for this line");
+        debug_assert_eq!(flight.seq, completion.token.seq);
+        let request = line.first.as_mut().expect("what is in the kernel is the first of its line");
+        if let Some(index) = completion.buffer
+            && let Some(data) = queues.chosen(request.group, index, completion.result)
+            && let Operation::RecvPooled { buffer, .. } = &mut request.operation
+        {
+            *buffer = data;
+        }
+        let step = request.advance(completion.result);
+        if line.direction == Direction::Receive {
+            line.drained = !completion.nonempty;
+            line.calm = if completion.nonempty { 0 } else { line.calm.saturating_add(1) };
+        }
+        let result = match (step, flight.ended_by) {
+            (Step::Done(Err(Error::OPERATION_ABORTED | Error::NO_SYSTEM_RESOURCES)) | Step::Again, Some(error)) => {
+                Err(error)
+            }
+            (Step::Done(result), Some(_)) => result,
+            (Step::Done(Err(Error::NO_SYSTEM_RESOURCES)), None) if request.pool().is_some() => {
+                queues.ran_out(&request.pool().expect("a pooled receive").0);
+                return self.starve(lane, at);
+            }
+            // Cancelled although nobody asked for it: the kernel does that to the requests of a thread that exits, and we do when
+            // something is to go elsewhere. The operation outlives it, and keeps its place, so that nothing overtakes it.
+            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, None) => match request.handle.is_closed() {
+                true => Err(request.handle.closed_error()),
+                false => return self.go_on(lane, at),
+            },
+            (Step::Done(result), None) => request.handle.correct(&request.operation, result),
+        };
+        let cancelled = flight.ended_by.is_some() && result.is_err();
+        if !line.held.is_empty() && !cancelled {
+            line.hold_behind(result);
+            return self.go_on(lane, at);
+        }
+        let request = line.shift().expect("looked at above");
+        line.settle(&request.handle);
+        self.deliver(lane, request.end(result));
+        self.go_on(lane, at);
+    }
+
+    /// The standing receive of a line has brought something, or ended.
+    pub(super) fn arrived(&mut self, lane: &Lane, completion: Completion) {
+        let at = completion.token.at as usize;
+        let Self { lines, queues: Some(queues), .. } = self else { return };
+        let line = &mut lines[at];
+        let standing = line.standing.as_mut().expect("what the kernel has was armed for this line");
+        debug_assert_eq!(standing.seq, completion.token.seq);
+        let data = completion.buffer.and_then(|index| queues.chosen(standing.group, index, completion.result));
+        // The usual way: data, for a receive that waits for it, from a standing one that goes on.
+        let data = match (data, &mut line.first) {
+            (Some(data), Some(Request { operation: Operation::RecvPooled { buffer, .. }, moved, .. }))
+                if completion.more && !standing.ending && line.held.is_empty() && standing.tid == lane.tid.load(Relaxed) =>
+            {
+                *moved = data.len();
+                *buffer = data;
+                let request = line.shift().expect("looked at above");
+                let moved = request.moved;
+                self.deliver(lane, request.end(Ok(moved)));
+                return;
+            }
+            (data, _) => data,
+        };
+        let pool = standing.pool.clone();
+        if !completion.more {
+            line.standing = None;
+        }
+        let mut starving = false;
+        match (completion.result, data) {
+            _ if line.deaf => {}
+            (1.., Some(data)) => line.held.push_back(Held::Data(data, 0)),
+            (0.., _) => line.held.push_back(Held::End(Ok(0))),
+            (result, _) if result == -libc::ECANCELED => {} // by us, or by the exit of a thread
+            (result, _) if result == -libc::EINVAL => queues.no_standing_receives(),
+            (result, _) if result == -libc::ENOBUFS => {
+                queues.ran_out(&pool.0);
+                // A receive into a buffer of its own, first in line by now, needs none of the pool's.
+                starving = line.first.as_ref().is_some_and(|first| first.pool().is_some());
+            }
+            (result, _) => line.held.push_back(Held::End(Err(Error::from_errno(-result)))),
+        }
+        if line.kept.is_some() && line.standing.is_none() {
+            self.lines.remove(at); // nothing else was left of its handle
+            return;
+        }
+        if line.closing && line.is_aground() {
+            let handle = line.handle.upgrade();
+            line.closing = false;
+            if let Some(handle) = handle {
+                handle.unpin();
+                self.after().handles.push(handle);
+            }
+        }
+        if starving {
+            self.starve(lane, at);
+        }
+        self.go_on(lane, at);
+        self.hold_little(lane, at, &pool);
+    }
+
+    /// Something may have come unasked. One piece is what a quick peer does: it is held; but not in the pool's memory if that is scarce.
+    /// More than one is a peer that sends ahead.
+    fn hold_little(&mut self, lane: &Lane, at: usize, pool: &BufferPool) {
+        let Self { lines, queues: Some(queues), .. } = self else { return };
+        let line = &mut lines[at];
+        if let Some(Held::Data(data, _)) = line.held.back_mut()
+            && queues.is_scarce(&pool.0)
+        {
+            let mut copy = Buffer::with_capacity(data.len());
+            copy.0.append(data);
+            *data = copy;
+        }
+        let ahead = line.held.len() > 1;
+        if ahead {
+            line.calm = 0;
+        }
+        // Armed by a worker that has since lost the lane: the present one arms it anew.
+        let foreign = line.standing.as_ref().is_some_and(|standing| standing.tid != lane.tid.load(SeqCst));
+        if ahead || foreign {
+            self.end_standing(lane, at);
+        }
+    }
+
+    /// The kernel did not find what was to be cancelled, or could not: it was just trying it again, or has given it back by now.
+    pub(super) fn not_found(&mut self, lane: &Lane, target: Token) {
+        let at = target.at as usize;
+        let needed = match target.about {
+            About::Line => self.lines.get(at).and_then(|line| line.flight.as_ref()).map(|flight| flight.seq),
+            About::Standing => self.lines.get(at).and_then(|line| line.standing.as_ref()).map(|standing| standing.seq),
+            _ => self.loose.get(at).map(|loose| loose.seq),
+        };
+        if needed == Some(target.seq) && !self.queues().is_sealed() {
+            lane.engine().cancel(self.queues_mut(), target);
+        }
+    }
+
+    /// The first of a line found its pool empty, and waits for a buffer.
+    fn starve(&mut self, lane: &Lane, at: usize) {
+        self.lines[at].stalled = true;
+        self.starved.push(at);
+        lane.starving.store(true, SeqCst);
+    }
+
+    /// Ends every operation of a line that `which` picks: at once if it waits, through the kernel if that has it. Returns how many.
+    pub(super) fn end_early(&mut self, lane: &Lane, at: usize, error: Error, which: impl Fn(&Request) -> bool) -> usize {
+        let mut count = 0;
+        let Self { lines, queues, .. } = self;
+        let line = &mut lines[at];
+        let mut ended = Vec::new();
+        let rest = std::mem::take(&mut line.rest);
+        let first = match &mut line.flight {
+            Some(flight) => {
+                if line.first.as_ref().is_some_and(&which) {
+                    count += 1;
+                    if flight.ended_by.replace(error).is_some() {
+                        // Asked for already; the reason that came last counts as little as the first.
+                    } else if let Some(queues) = queues
+                        && !queues.is_sealed()
+                    {
+                        lane.engine().cancel(queues, Token::new(About::Line, at, flight.seq));
+                    }
+                }
+                None
+            }
+            None => line.shift(),
+        };
+        for request in first.into_iter().chain(rest) {
+            match which(&request) {
+                true => ended.push(request),
+                false => line.push(request),
+            }
+        }
+        count += ended.len();
+        for request in ended {
+            self.deliver(lane, request.end(Err(error)));
+        }
+        count
+    }
+
+    /// Asks the kernel to give back what a line has there, without ending it: it is to go on elsewhere, or with what is held.
+    pub(super) fn recall(&mut self, lane: &Lane, at: usize) {
+        self.end_standing(lane, at);
+        let Self { lines, queues: Some(queues), .. } = self else { return };
+        if let Some(flight) = &lines[at].flight
+            && !queues.is_sealed()
+        {
+            lane.engine().cancel(queues, Token::new(About::Line, at, flight.seq));
+        }
+    }
+
+    /// Nobody wants what still comes. Returns what it held, to be dropped with no lock held.
+    pub(super) fn deafen(&mut self, lane: &Lane, at: usize) -> impl Sized + use<> {
+        self.end_standing(lane, at);
+        let line = &mut self.lines[at];
+        line.deaf = true;
+        std::mem::take(&mut line.held)
+    }
+
+    /// A receive has ended and nobody wants its end: what it had taken goes to the next one.
+    pub(super) fn put_back(&mut self, lane: &Lane, at: usize, ended: &mut Ended) {
+        let line = &mut self.lines[at];
+        if line.deaf {
+            return;
+        }
+        line.put_back(ended);
+        match line.flight {
+            // The next one is in the kernel and waits for what comes behind.
+            Some(_) => self.recall(lane, at),
+            None => self.go_on(lane, at),
+        }
+    }
+}
+
+impl Line {
+    /// A receive came back with something that belongs behind what is held. It waits again.
+    fn hold_behind(&mut self, result: Result<usize>) {
+        let Some(request) = &mut self.first else { return };
+        request.moved = 0;
+        let held = match (&mut request.operation, result) {
+            (Operation::Recv { buffer }, Ok(_)) if buffer.capacity() == 0 => return, // it had only waited
+            (Operation::Recv { buffer }, Ok(1..)) => {
+                let data = Buffer::from(buffer.to_vec());
+                buffer.clear();
+                Held::Data(data, 0)
+            }
+            (Operation::RecvPooled { buffer, .. }, Ok(1..)) => Held::Data(std::mem::take(buffer), 0),
+            (Operation::RecvFrom { buffer, from }, Ok(_) | Err(Error::MORE_DATA)) => {
+                let data = Buffer::from(buffer.to_vec());
+                buffer.clear();
+                Held::Datagram(data, from.take())
+            }
+            (_, result) => Held::End(result),
+        };
+        self.held.push_back(held);
+    }
+
+    /// Does what waited for operations to end: shutting the sending half, closing the descriptor.
+    #[inline]
+    fn settle(&mut self, handle: &Handle) {
+        if self.closing && self.is_aground() {
+            self.closing = false;
+            handle.unpin();
+        }
+        if self.direction == Direction::Send && self.first.is_none() {
+            handle.shut_when_idle();
+        }
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("direction", &self.direction).field("operations", &self.len()).finish_non_exhaustive()
+    }
+}
