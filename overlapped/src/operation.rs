@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::done::Done;
 use crate::event::{self, Event};
-use crate::sys::{self, Cell, Ended, OperationId, Way};
+use crate::sys::{self, Cell, OperationId, Request, Way};
 use crate::{Error, Result};
 
 /// An operation that has not started. It starts when it is told how its end is to be announced:
@@ -127,7 +127,7 @@ impl<T: Done> Completion<T> {
         let Operation { handle, operation, .. } = operation;
         let cell = Cell::new();
         let id = OperationId::NONE;
-        cell.deliver(Ended { id, handle: Arc::clone(&handle), operation, result: Err(error), moved: 0, way: Way::Port });
+        cell.deliver(Request::new(&handle, operation, Way::Port).end(Err(error)));
         self.state = State::Started { handle, cell, id };
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream, UdpSocket};
 use crate::sync::Mutex;
-use crate::sys::{self, Delivered, Ended, Operation, OperationId, Way};
+use crate::sys::{self, Delivered, Operation, OperationId, Request, Way};
 use crate::{Buffer, Error, Result};
 
 /// How many workers of a port may run at once.
@@ -506,8 +506,8 @@ pub enum Packet<K = (), M = ()> {
 
 impl<K: Send + Sync + 'static, M: Send + 'static> Packet<K, M> {
     fn new(delivered: Delivered) -> Self {
-        let Ended { handle, id, operation, result, moved, way: _ } = match delivered {
-            Delivered::Ended(ended) => ended,
+        let Request { handle, id, operation, result, moved, .. } = match delivered {
+            Delivered::Ended(ended) => *ended,
             Delivered::Posted(message) => return Self::Posted(Self::message(message)),
         };
         match operation {

@@ -7,6 +7,7 @@
 //! - [`Handle::start`]: an [`Operation`] begins, and ends in one [`Ended`], which goes the [`Way`] that was asked for: to the port, to a
 //!   routine, or into a [`Cell`]; [`Handle::cancel`], [`Handle::shutdown`], [`Handle::close`]; [`Handle::take_back`]: nobody wants the end;
 //! - [`thread`]: alertable waits, APCs, and the ways of routines, events and futures; [`Event`]: flags and the waits for them;
+//! - [`InFlight`]: what a [`Request`] needs besides;
 //! - [`memory`]: the bytes that the system may write, the same everywhere, with [`advise_large_pages`].
 
 mod cell;
@@ -17,7 +18,7 @@ mod unix;
 
 pub(crate) use cell::Cell;
 pub use operation::OperationId;
-pub(crate) use operation::{Delivered, Ended, Kind, Operation};
+pub(crate) use operation::{Delivered, Ended, Kind, Operation, Request};
 pub use unix::Waited;
 #[cfg(unix)]
-pub(crate) use unix::{Descriptor, Event, Handle, MAX_CONCURRENCY, Port, Way, advise_large_pages, thread};
+pub(crate) use unix::{Descriptor, Event, Handle, InFlight, MAX_CONCURRENCY, Port, Way, advise_large_pages, thread};

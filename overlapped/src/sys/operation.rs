@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Descriptor, Handle, Way};
+use super::{Descriptor, Handle, InFlight, Way};
 use crate::{Buffer, BufferPool, Result};
 
 /// Names one operation of a handle, from its start to its end. Never used twice in a process.
@@ -78,17 +78,45 @@ pub(crate) enum Operation {
     },
 }
 
-/// The end of an operation.
+/// An operation from its start to its end. It owns all memory that the system may touch, and lives until the system has let go of it.
 #[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
-pub struct Ended {
+pub struct Request {
     pub(crate) id: OperationId,
     pub(crate) handle: Arc<Handle>,
     pub(crate) operation: Operation,
-    pub(crate) result: Result<usize>,
-    /// Bytes that were moved, also where `result` is an error.
-    pub(crate) moved: usize,
     /// Who is to be told.
     pub(crate) way: Way,
+    /// How it ended.
+    pub(crate) result: Result<usize>,
+    /// Bytes moved so far, also where `result` is an error.
+    pub(crate) moved: usize,
+    /// What the platform needs meanwhile.
+    pub(crate) in_flight: InFlight,
+}
+
+/// An operation that has ended.
+pub(crate) type Ended = Box<Request>;
+
+impl Request {
+    #[inline]
+    pub(crate) fn new(handle: &Arc<Handle>, operation: Operation, way: Way) -> Box<Self> {
+        Box::new(Self {
+            id: OperationId::NONE,
+            handle: Arc::clone(handle),
+            operation,
+            way,
+            result: Ok(0),
+            moved: 0,
+            in_flight: InFlight::default(),
+        })
+    }
+
+    /// It has ended, with this result.
+    #[inline]
+    pub(crate) fn end(mut self: Box<Self>, result: Result<usize>) -> Ended {
+        self.result = result;
+        self
+    }
 }
 
 /// What a port delivers.

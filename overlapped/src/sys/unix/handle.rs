@@ -18,11 +18,10 @@ use rustix::fs::OFlags;
 use super::engine::{About, Token};
 use super::lane::{Books, Lane};
 use super::line::{Direction, Line, direction};
-use super::request::Request;
 use super::timers::Timers;
 use super::{Descriptor, Port, Way, thread};
 use crate::sync::Mutex;
-use crate::sys::{Ended, Kind, Operation, OperationId};
+use crate::sys::{Ended, Kind, Operation, OperationId, Request};
 use crate::{Error, Result};
 
 #[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
@@ -266,7 +265,9 @@ impl Handle {
     ) -> std::result::Result<OperationId, (Error, Operation)> {
         let home = self.home(&way);
         let several = self.port().is_none_or(|port| port.concurrency() > 1);
-        let mut request = Some(Request::new(OperationId::NONE, Arc::clone(self), operation, deadline, way));
+        let mut request = Request::new(self, operation, way);
+        request.in_flight.deadline = deadline;
+        let mut request = Some(request);
         loop {
             let seat = self.seats[direction as usize].get();
             let lane = seat.map_or(home, |(lane, _)| lane);
@@ -385,7 +386,9 @@ impl Handle {
         way: Way,
     ) -> std::result::Result<OperationId, (Error, Operation)> {
         let home = self.home(&way);
-        let mut request = Some(Request::new(OperationId::NONE, Arc::clone(self), operation, deadline, way));
+        let mut request = Request::new(self, operation, way);
+        request.in_flight.deadline = deadline;
+        let mut request = Some(request);
         let started = self.with_lane(home, |lane| {
             let started = lane.work(|books| {
                 if books.ended || books.queues().is_sealed() {
@@ -419,17 +422,16 @@ impl Handle {
     }
 
     /// Gives a request without an order to the kernel; an accept may find its connection here.
-    pub(super) fn issue_loose(&self, books: &mut Books, lane: &Lane, request: Request) {
+    pub(super) fn issue_loose(&self, books: &mut Books, lane: &Lane, request: Box<Request>) {
         if self.has_accepted.load(SeqCst) && matches!(request.operation, Operation::Accept { .. }) {
             let mut cold = self.cold.lock();
             let accepted = cold.accepted.pop_front();
             self.has_accepted.store(!cold.accepted.is_empty(), SeqCst);
             drop(cold);
             if accepted.is_some() {
-                let Request { id, handle, way, .. } = request;
-                let operation = Operation::Accept { standing: false, accepted };
-                books.deliver(lane, Ended { id, handle, operation, result: Ok(0), moved: 0, way });
-                return;
+                let mut request = request;
+                request.operation = Operation::Accept { standing: false, accepted };
+                return books.deliver(lane, request.end(Ok(0)));
             }
         }
         if books.queues().is_sealed() {
@@ -441,12 +443,10 @@ impl Handle {
     }
 
     /// Gives a request without an order to the kernel where its end is wanted.
-    pub(super) fn issue_at_home(request: Request) {
-        let handle = Arc::clone(&request.handle);
-        let Request { operation, deadline, way, id, .. } = request;
-        let home = way.home().unwrap_or(0);
-        let mut request = Some(Request::new(id, Arc::clone(&handle), operation, deadline, way));
-        let issued = thread::with_lane(home, |lane| {
+    pub(super) fn issue_at_home(request: Box<Request>) {
+        let (handle, home) = (Arc::clone(&request.handle), request.way.home().unwrap_or(0));
+        let mut request = Some(request);
+        thread::with_lane(home, |lane| {
             lane.work(|books| {
                 if !books.ended
                     && let Some(request) = request.take()
@@ -456,7 +456,7 @@ impl Handle {
             });
             lane.nudge();
         });
-        if let (_, Some(request)) = (issued, request) {
+        if let Some(request) = request {
             thread::tell(request.end(Err(Error::OPERATION_ABORTED)));
         }
     }
@@ -618,7 +618,9 @@ impl Handle {
         // SAFETY: the kernel gave this descriptor to us as the result of an accept, and this is the only place that takes it.
         let accepted = result.ok().map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
         let operation = Operation::Accept { standing: more, accepted };
-        Ended { id, handle: Arc::clone(self), operation, result, moved: 0, way }
+        let mut request = Request::new(self, operation, way);
+        request.id = id;
+        request.end(result)
     }
 
     /// Nobody wants the end of an operation. What it brought goes to the next one.
@@ -720,7 +722,7 @@ impl Handle {
     /// Ends what is overdue.
     pub(super) fn expire(self: &Arc<Self>, now: Instant) {
         self.cold.lock().timer_at = None;
-        self.end_early(Error::SEM_TIMEOUT, |request| request.deadline.is_some_and(|at| at <= now));
+        self.end_early(Error::SEM_TIMEOUT, |request| request.in_flight.deadline.is_some_and(|at| at <= now));
         let mut next: Option<Instant> = None;
         for direction in [Direction::Receive, Direction::Send] {
             let in_line = self.in_line(direction, |_, books, at| books.lines[at].next_deadline()).flatten();
@@ -731,7 +733,7 @@ impl Handle {
             let deadline = self.with_lane(lane, |lane| {
                 lane.work(|books| {
                     let loose = books.loose.get(at).filter(|loose| loose.seq == seq && loose.ended_by.is_none())?;
-                    loose.request.deadline
+                    loose.request.in_flight.deadline
                 })
             });
             next = next.into_iter().chain(deadline.flatten()).min();

@@ -14,11 +14,11 @@ use slab::Slab;
 
 use super::engine::{About, Completion, Engine, Mode, Queues, Token, Wait};
 use super::line::Line;
-use super::request::{Request, Step};
+use super::request::Step;
 use super::worker::this_tid;
 use super::{Handle, Port, Way, thread};
 use crate::sync::Mutex;
-use crate::sys::Ended;
+use crate::sys::{Ended, Operation, Request};
 use crate::{Error, Result};
 
 /// Who holds a lane, and what that worker does.
@@ -95,7 +95,7 @@ pub(super) struct Books {
 
 /// A request without an order, in the kernel.
 pub(super) struct Loose {
-    pub(super) request: Request,
+    pub(super) request: Box<Request>,
     pub(super) seq: u32,
     /// Why we asked the kernel to end it early.
     pub(super) ended_by: Option<Error>,
@@ -110,7 +110,6 @@ impl Loose {
 }
 
 /// What waits in the queue of a lane.
-#[allow(clippy::large_enum_variant, reason = "nearly all are ends, and boxing them is what this avoids")]
 pub(super) enum Item {
     Ended(Ended),
     Apc(Box<dyn FnOnce() + Send>),
@@ -124,7 +123,7 @@ pub(super) struct After {
     /// Lines whose next operation is to be issued elsewhere.
     pub(super) emigrants: Vec<usize>,
     /// Requests without an order that are to be issued elsewhere.
-    pub(super) loose: Vec<Request>,
+    pub(super) loose: Vec<Box<Request>>,
     /// Handles to be dropped: this may be their last owner, and the key in them is the user's.
     pub(super) handles: Vec<Arc<Handle>>,
     /// A wake-up was taken from somebody.
@@ -226,7 +225,7 @@ impl Books {
     }
 
     /// Gives a request without an order to the kernel.
-    pub(super) fn issue_loose(&mut self, lane: &Lane, request: Request) -> (usize, u32) {
+    pub(super) fn issue_loose(&mut self, lane: &Lane, request: Box<Request>) -> (usize, u32) {
         let seq = self.next_seq();
         let fd = request.handle.raw_fd();
         let at = self.loose.insert(Loose { request, seq, ended_by: None, closing: false });
@@ -277,7 +276,7 @@ impl Books {
             self.after().loose.push(request);
         } else {
             let ended = match request.operation {
-                crate::sys::Operation::Accept { .. } => handle.accepted(request.id, result, false, request.way),
+                Operation::Accept { .. } => handle.accepted(request.id, result, false, request.way),
                 _ => request.end(result),
             };
             self.deliver(lane, ended);

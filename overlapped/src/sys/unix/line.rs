@@ -19,8 +19,8 @@ use std::time::Instant;
 use super::Handle;
 use super::engine::{About, Completion, Token};
 use super::lane::{Books, Lane};
-use super::request::{Request, Step};
-use crate::sys::{Ended, Kind, Operation};
+use super::request::Step;
+use crate::sys::{Ended, Kind, Operation, Request};
 use crate::{Buffer, BufferPool, Error, Result};
 
 /// So many receives in a row must have emptied the socket before a standing one is armed again.
@@ -50,11 +50,11 @@ pub(super) struct Line {
     pub(super) handle: Weak<Handle>,
     pub(super) direction: Direction,
     /// The oldest operation: in the kernel, served by the standing receive, or waiting.
-    first: Option<Request>,
+    first: Option<Box<Request>>,
     /// `first` is in the kernel.
     flight: Option<Flight>,
     /// Those behind it. Empty if there is no first.
-    rest: VecDeque<Request>,
+    rest: VecDeque<Box<Request>>,
     standing: Option<Standing>,
     /// What has been received and nobody has asked for yet.
     held: VecDeque<Held>,
@@ -140,7 +140,7 @@ impl Line {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, request: Request) {
+    pub(super) fn push(&mut self, request: Box<Request>) {
         match self.first {
             None => self.first = Some(request),
             Some(_) => self.rest.push_back(request),
@@ -149,7 +149,7 @@ impl Line {
 
     /// Takes the first out of the line.
     #[inline]
-    fn shift(&mut self) -> Option<Request> {
+    fn shift(&mut self) -> Option<Box<Request>> {
         let first = self.first.take();
         if !self.rest.is_empty() {
             self.first = self.rest.pop_front();
@@ -159,7 +159,7 @@ impl Line {
     }
 
     pub(super) fn first(&self) -> Option<&Request> {
-        self.first.as_ref()
+        self.first.as_deref()
     }
 
     /// The pool whose buffers its first waits for.
@@ -172,16 +172,16 @@ impl Line {
     }
 
     pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
-        self.first.iter().chain(&self.rest)
+        self.first.iter().chain(&self.rest).map(|request| &**request)
     }
 
     pub(super) fn requests_mut(&mut self) -> impl Iterator<Item = &mut Request> {
-        self.first.iter_mut().chain(&mut self.rest)
+        self.first.iter_mut().chain(&mut self.rest).map(|request| &mut **request)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let ending = self.flight.as_ref().is_some_and(|flight| flight.ended_by.is_some());
-        self.requests().skip(usize::from(ending)).filter_map(|request| request.deadline).min()
+        self.requests().skip(usize::from(ending)).filter_map(|request| request.in_flight.deadline).min()
     }
 
     /// Takes what it has out, to be dropped with no lock held. Nothing of it is in the kernel.
@@ -190,7 +190,7 @@ impl Line {
     }
 
     /// Ends `request` with what is held.
-    fn fill(&mut self, mut request: Request) -> Ended {
+    fn fill(&mut self, mut request: Box<Request>) -> Ended {
         let held = self.held.front_mut().expect("asked only when something is held");
         let mut used_up = true;
         let result = match (&mut request.operation, held) {
@@ -343,7 +343,7 @@ impl Books {
         debug_assert_eq!(flight.seq, completion.token.seq);
         let request = line.first.as_mut().expect("what is in the kernel is the first of its line");
         if let Some(index) = completion.buffer
-            && let Some(data) = queues.chosen(request.group, index, completion.result)
+            && let Some(data) = queues.chosen(request.in_flight.group, index, completion.result)
             && let Operation::RecvPooled { buffer, .. } = &mut request.operation
         {
             *buffer = data;
@@ -390,19 +390,19 @@ impl Books {
         debug_assert_eq!(standing.seq, completion.token.seq);
         let data = completion.buffer.and_then(|index| queues.chosen(standing.group, index, completion.result));
         // The usual way: data, for a receive that waits for it, from a standing one that goes on.
-        let data = match (data, &mut line.first) {
-            (Some(data), Some(Request { operation: Operation::RecvPooled { buffer, .. }, moved, .. }))
-                if completion.more && !standing.ending && line.held.is_empty() && standing.tid == lane.tid.load(Relaxed) =>
-            {
-                *moved = data.len();
-                *buffer = data;
-                let request = line.shift().expect("looked at above");
-                let moved = request.moved;
-                self.deliver(lane, request.end(Ok(moved)));
-                return;
-            }
-            (data, _) => data,
-        };
+        if let Some(first) = &mut line.first
+            && let Operation::RecvPooled { buffer, .. } = &mut first.operation
+            && data.is_some()
+            && completion.more
+            && !standing.ending
+            && line.held.is_empty()
+            && standing.tid == lane.tid.load(Relaxed)
+        {
+            *buffer = data.expect("looked at above");
+            first.moved = completion.result as usize;
+            let request = line.shift().expect("looked at above");
+            return self.deliver(lane, request.end(Ok(completion.result as usize)));
+        }
         let pool = standing.pool.clone();
         if !completion.more {
             line.standing = None;
@@ -492,7 +492,7 @@ impl Books {
         let rest = std::mem::take(&mut line.rest);
         let first = match &mut line.flight {
             Some(flight) => {
-                if line.first.as_ref().is_some_and(&which) {
+                if line.first.as_deref().is_some_and(&which) {
                     count += 1;
                     if flight.ended_by.replace(error).is_some() {
                         // Asked for already; the reason that came last counts as little as the first.

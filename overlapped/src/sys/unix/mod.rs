@@ -23,6 +23,8 @@ use super::Cell;
 pub use event::Waited;
 pub(crate) use event::Event;
 pub(crate) use handle::Handle;
+#[allow(unreachable_pub, reason = "a field of a type that a sealed trait names")]
+pub use request::InFlight;
 pub(crate) use port::{MAX_CONCURRENCY, Port};
 
 /// A handle of the system, owned.

@@ -2,13 +2,11 @@
 
 use std::net::SocketAddr;
 use std::ptr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::{Handle, Way};
-use crate::sys::{Ended, Operation, OperationId};
+use crate::sys::{Operation, Request};
 use crate::{Buffer, BufferPool, Error, Result};
 
 /// The kernel takes at most this many buffers in one call (`UIO_MAXIOV`).
@@ -16,19 +14,15 @@ const MOST_BUFFERS: usize = 1024;
 /// And at most this many bytes: more is moved in several calls.
 pub(super) const MOST_BYTES: usize = 1 << 30;
 
-/// An operation in flight. It owns all memory that the kernel may touch, and lives until the kernel has let go of it. It may itself
-/// be moved: that memory is elsewhere, in buffers and in the box.
-pub(super) struct Request {
-    pub(super) id: OperationId,
-    pub(super) handle: Arc<Handle>,
-    pub(super) operation: Operation,
+/// What a request needs besides while it is in flight. It may itself be moved: memory that the kernel touches is elsewhere, in buffers
+/// and in the box.
+#[derive(Default)]
+#[allow(unreachable_pub, reason = "a field of a type that a sealed trait names")]
+pub struct InFlight {
     pub(super) deadline: Option<Instant>,
-    /// Bytes moved so far. A send that the kernel took in part goes on from here.
-    pub(super) moved: usize,
     pub(super) message: Option<Box<Message>>,
     /// The buffer group that the kernel was told to choose from.
     pub(super) group: u16,
-    pub(super) way: Way,
 }
 
 /// A `msghdr` and what it points to. Boxed, so that it does not move while the kernel reads it.
@@ -100,17 +94,6 @@ pub(super) enum Step {
 }
 
 impl Request {
-    #[inline]
-    pub(super) fn new(
-        id: OperationId,
-        handle: Arc<Handle>,
-        operation: Operation,
-        deadline: Option<Instant>,
-        way: Way,
-    ) -> Self {
-        Self { id, handle, operation, deadline, moved: 0, message: None, group: 0, way }
-    }
-
     /// The pool that it receives from.
     #[inline]
     pub(super) fn pool(&self) -> Option<&BufferPool> {
@@ -164,7 +147,7 @@ impl Request {
                 Step::Done(Ok(moved))
             }
             Operation::RecvFrom { buffer, from } => {
-                let message = self.message.take().expect("a recvmsg has a message");
+                let message = self.in_flight.message.take().expect("a recvmsg has a message");
                 let cut = message.header.msg_flags & libc::MSG_TRUNC != 0;
                 // SAFETY: the kernel wrote `moved` bytes into the room that the message's vector named; without MSG_TRUNC
                 // among the call's flags it counts only what it wrote.
@@ -187,12 +170,5 @@ impl Request {
             }
             Operation::Accept { .. } | Operation::Connect { .. } | Operation::Sync { .. } => Step::Done(Ok(moved)),
         }
-    }
-
-    /// Its end.
-    #[inline]
-    pub(super) fn end(self, result: Result<usize>) -> Ended {
-        let Self { id, handle, operation, moved, way, .. } = self;
-        Ended { id, handle, operation, result, moved, way }
     }
 }

@@ -22,11 +22,10 @@ use slab::Slab;
 use super::engine::{Engine, Mode, Wait};
 use super::lane::{Books, Holder, Item, Lane};
 use super::line::Direction;
-use super::request::Request;
 use super::timers::Timers;
 use super::{Handle, Way};
 use crate::sync::Mutex;
-use crate::sys::{Cell, Ended};
+use crate::sys::{Cell, Ended, Request};
 use crate::{Error, Result};
 
 /// The lanes of all threads that live, by their numbers.
@@ -351,9 +350,9 @@ fn reap(desk: &Desk) -> ! {
         // A waker is the user's, and may panic; the others are still called.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             loop {
-                match desk.wait(TIMERS.next(), true, || None::<()>) {
-                    Outcome::Found(()) | Outcome::Ran | Outcome::TimeUp => TIMERS.fire(),
-                }
+                let next = TIMERS.next();
+                desk.wait(next, true, || (TIMERS.next() != next).then_some(())); // or until there is another one to mind
+                TIMERS.fire();
             }
         }));
     }
@@ -528,7 +527,7 @@ impl Books {
     /// The cells that `from` was to fill are filled by `to`.
     fn readdress(&mut self, from: u32, to: u32) {
         let in_lines = self.lines.iter_mut().flat_map(|(_, line)| line.requests_mut());
-        let loose = self.loose.iter_mut().map(|(_, loose)| &mut loose.request);
+        let loose = self.loose.iter_mut().map(|(_, loose)| &mut *loose.request);
         for request in in_lines.chain(loose) {
             match &mut request.way {
                 Way::Cell { home, .. } if *home == from => *home = to,

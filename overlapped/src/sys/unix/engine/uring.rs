@@ -20,9 +20,9 @@ use io_uring::types::{BufRingEntry, CancelBuilder, Fd, FsyncFlags, SubmitArgs, T
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::sys::Operation;
 use crate::sys::memory::{Memory, Pool};
-use crate::sys::unix::request::{MOST_BYTES, Message, Request, vector};
+use crate::sys::unix::request::{MOST_BYTES, Message, vector};
+use crate::sys::{Operation, Request};
 use crate::{Buffer, Error, Result};
 
 /// Room for requests that are handed over between two calls into the kernel; more are handed over earlier.
@@ -516,7 +516,7 @@ impl Ring {
                 opcode::Accept::new(fd, ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
             }
             Operation::Connect { address } => {
-                let message = request.message.insert(Message::to(**address, Vec::new()));
+                let message = request.in_flight.message.insert(Message::to(**address, Vec::new()));
                 opcode::Connect::new(fd, ptr::from_ref(&message.address).cast(), message.address_len).build()
             }
             // A receive of nothing waits for data, which the kernel's own does not.
@@ -529,7 +529,7 @@ impl Ring {
             }
             Operation::RecvPooled { pool, .. } => {
                 let group = self.group(queues, &pool.0);
-                request.group = group;
+                request.in_flight.group = group;
                 opcode::Recv::new(fd, ptr::null_mut(), 0)
                     .ioprio(poll_first(drained))
                     .buf_group(group)
@@ -543,18 +543,18 @@ impl Ring {
                     .build()
             }
             Operation::SendVectored { buffers } => {
-                let message = request.message.insert(Message::new(vector(buffers, moved)));
+                let message = request.in_flight.message.insert(Message::new(vector(buffers, moved)));
                 opcode::SendMsg::new(fd, &message.header).flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32).build()
             }
             Operation::RecvFrom { buffer, .. } => {
                 let (room, len) = buffer.0.room();
                 let vector = vec![libc::iovec { iov_base: room.cast(), iov_len: len }];
                 let message = Message::new(vector).with_address(size_of::<libc::sockaddr_storage>() as u32);
-                opcode::RecvMsg::new(fd, &mut request.message.insert(message).header).build()
+                opcode::RecvMsg::new(fd, &mut request.in_flight.message.insert(message).header).build()
             }
             Operation::SendTo { buffer, address } => {
                 let message = Message::to(**address, vector(std::slice::from_ref(buffer), 0));
-                let message = request.message.insert(message);
+                let message = request.in_flight.message.insert(message);
                 opcode::SendMsg::new(fd, &message.header).flags(libc::MSG_NOSIGNAL as u32).build()
             }
             Operation::ReadAt { buffer, offset } => {
