@@ -33,7 +33,8 @@ macro_rules! ends {
         pub struct $name { $(pub $field: $type,)* }
 
         impl sealed::Done for $name {
-            fn new($ended: Ended) -> Self {
+            fn new(ended: Ended) -> Self {
+                let $ended = ended.unbox();
                 match $ended.operation {
                     $operation => $value,
                     _ => unreachable!("an operation ends as what it was started as"),

@@ -507,7 +507,7 @@ pub enum Packet<K = (), M = ()> {
 impl<K: Send + Sync + 'static, M: Send + 'static> Packet<K, M> {
     fn new(delivered: Delivered) -> Self {
         let Request { handle, id, operation, result, moved, .. } = match delivered {
-            Delivered::Ended(ended) => *ended,
+            Delivered::Ended(ended) => ended.unbox(),
             Delivered::Posted(message) => return Self::Posted(Self::message(message)),
         };
         match operation {

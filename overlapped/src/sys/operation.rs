@@ -100,7 +100,7 @@ pub(crate) type Ended = Box<Request>;
 impl Request {
     #[inline]
     pub(crate) fn new(handle: &Arc<Handle>, operation: Operation, way: Way) -> Box<Self> {
-        Box::new(Self {
+        recycle::put(Self {
             id: OperationId::NONE,
             handle: Arc::clone(handle),
             operation,
@@ -111,11 +111,56 @@ impl Request {
         })
     }
 
+    /// What is in the box, whose memory is kept for the next request.
+    #[inline]
+    pub(crate) fn unbox(self: Box<Self>) -> Self {
+        recycle::take(self)
+    }
+
     /// It has ended, with this result.
     #[inline]
     pub(crate) fn end(mut self: Box<Self>, result: Result<usize>) -> Ended {
         self.result = result;
         self
+    }
+}
+
+/// Memory of requests that have ended, for those that start next. A busy server has hundreds under way, and the allocator keeps only a few
+/// of a size at hand.
+mod recycle {
+    use std::cell::RefCell;
+    use std::mem::MaybeUninit;
+
+    use super::Request;
+
+    /// How many a thread keeps.
+    const MOST: usize = 1024;
+
+    thread_local! {
+        #[allow(clippy::vec_box, reason = "the allocation is what is kept")]
+        static SPARE: RefCell<Vec<Box<MaybeUninit<Request>>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    #[inline]
+    pub(super) fn put(request: Request) -> Box<Request> {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        Box::write(spare.unwrap_or_else(Box::new_uninit), request)
+    }
+
+    #[inline]
+    pub(super) fn take(request: Box<Request>) -> Request {
+        let at = Box::into_raw(request).cast::<MaybeUninit<Request>>();
+        // SAFETY: `at` came from a Box of a Request, whose layout MaybeUninit shares; the request is read out once, and the
+        // memory is from then on treated as uninitialised.
+        let (request, memory) = unsafe { (at.cast::<Request>().read(), Box::from_raw(at)) };
+        // A thread that is ending keeps nothing.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MOST {
+                spare.push(memory);
+            }
+        });
+        request
     }
 }
 

@@ -853,7 +853,7 @@ impl Drop for Handle {
                         return Some((Some(books.lines.remove(at)), None));
                     }
                     let held = books.deafen(lane, at);
-                    books.lines[at].kept = fd.take();
+                    books.lines[at].keep(fd.take());
                     Some((None, Some(held)))
                 });
                 self.attend(lane);

@@ -170,10 +170,9 @@ impl Books {
     /// An operation has ended: queues that here, or sees to it that it is told elsewhere.
     #[inline]
     pub(super) fn deliver(&mut self, lane: &Lane, ended: Ended) {
-        let open = !self.ended && !self.queues().is_sealed();
-        match ended.way.is_at_home(lane) {
-            true if open => self.ready.push_back(Item::Ended(ended)),
-            _ => self.after().abroad.push(ended),
+        match ended.way.is_at_home(lane) && !self.ended && !self.queues().is_sealed() {
+            true => self.ready.push_back(Item::Ended(ended)),
+            false => self.after().abroad.push(ended),
         }
     }
 
@@ -564,13 +563,26 @@ impl Lane {
         }
     }
 
+    /// Nothing is in flight any more: gives back what the engine has of pools. By the thread whose lane it is, if of one.
+    pub(super) fn retire(&self) {
+        if let Some(engine) = self.engine.get()
+            && let Some(queues) = &mut self.books.lock().queues
+        {
+            engine.retire(queues);
+        }
+    }
+
+    fn refill(&self, books: &mut Books) {
+        self.engine().refill(books.queues_mut());
+    }
+
     // Lines that wait for a buffer.
 
     /// Tops up the engine's buffers, and lets receives that waited for one go on. `port`: whose lane it is, if of a port.
     pub(super) fn feed(&self, port: Option<&Arc<Port>>) {
         let starving = self.starving.load(Ordering::SeqCst);
         self.work(|books| {
-            books.queues_mut().refill();
+            self.refill(books);
             for at in std::mem::take(&mut books.later) {
                 if books.lines.contains(at) {
                     books.go_on(self, at);
@@ -590,7 +602,7 @@ impl Lane {
                 if !fed {
                     // Asked first, looked again afterwards: a buffer that comes back in between is not missed.
                     pool.wake_on_return(self.hungry.get_or_init(|| Hungry::waker(self, port)));
-                    books.queues_mut().refill();
+                    self.refill(books);
                     fed = books.queues().has_buffers(&pool);
                 }
                 if fed {
@@ -620,11 +632,7 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        if let Some(engine) = self.engine.get()
-            && let Some(queues) = &mut self.books.lock().queues
-        {
-            engine.retire(queues);
-        }
+        self.retire();
     }
 }
 

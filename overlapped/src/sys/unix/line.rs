@@ -46,18 +46,17 @@ pub(super) fn direction(operation: &Operation) -> Option<Direction> {
     }
 }
 
+/// Kept small: a message touches two of these.
 pub(super) struct Line {
     pub(super) handle: Weak<Handle>,
-    pub(super) direction: Direction,
     /// The oldest operation: in the kernel, served by the standing receive, or waiting.
     first: Option<Box<Request>>,
+    /// What is behind it or was received too early; most of the time nothing is.
+    surplus: Option<Box<Surplus>>,
     /// `first` is in the kernel.
     flight: Option<Flight>,
-    /// Those behind it. Empty if there is no first.
-    rest: VecDeque<Box<Request>>,
     standing: Option<Standing>,
-    /// What has been received and nobody has asked for yet.
-    held: VecDeque<Held>,
+    pub(super) direction: Direction,
     /// Receives in a row that have emptied the socket.
     calm: u8,
     /// The last receive emptied the socket: the next one need not try before it waits.
@@ -68,8 +67,16 @@ pub(super) struct Line {
     pub(super) closing: bool,
     /// The handle is closed: nobody wants what still comes.
     deaf: bool,
+}
+
+#[derive(Default)]
+struct Surplus {
+    /// Operations behind the first, so none if there is no first.
+    rest: VecDeque<Box<Request>>,
+    /// What has been received and nobody has asked for yet, with the number of the receive that had taken it.
+    held: VecDeque<(u64, Held)>,
     /// The descriptor of a handle that was dropped, while the kernel may not have seen all that names it.
-    pub(super) kept: Option<OwnedFd>,
+    kept: Option<OwnedFd>,
 }
 
 /// What we know of a request while the kernel has it.
@@ -96,22 +103,23 @@ enum Held {
     End(Result<usize>),
 }
 
+/// The place of what came by itself: behind all that receives had taken.
+const LAST: u64 = u64::MAX;
+
 impl Line {
     pub(super) fn new(handle: &Arc<Handle>, direction: Direction) -> Self {
         Self {
             handle: Arc::downgrade(handle),
             direction,
             first: None,
+            surplus: None,
             flight: None,
-            rest: VecDeque::new(),
             standing: None,
-            held: VecDeque::new(),
             calm: CALM,
             drained: false,
             stalled: false,
             closing: false,
             deaf: false,
-            kept: None,
         }
     }
 
@@ -136,26 +144,38 @@ impl Line {
     }
 
     pub(super) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.surplus.as_ref().map_or(0, |surplus| surplus.rest.len())
     }
 
     #[inline]
     pub(super) fn push(&mut self, request: Box<Request>) {
         match self.first {
             None => self.first = Some(request),
-            Some(_) => self.rest.push_back(request),
+            Some(_) => self.surplus().rest.push_back(request),
         }
     }
 
     /// Takes the first out of the line.
     #[inline]
     fn shift(&mut self) -> Option<Box<Request>> {
-        let first = self.first.take();
-        if !self.rest.is_empty() {
-            self.first = self.rest.pop_front();
-        }
         self.stalled = false;
-        first
+        let next = self.surplus.as_mut().and_then(|surplus| surplus.rest.pop_front());
+        std::mem::replace(&mut self.first, next)
+    }
+
+    fn surplus(&mut self) -> &mut Surplus {
+        self.surplus.get_or_insert_default()
+    }
+
+    /// Whether it has received something that nobody has asked for yet.
+    #[inline]
+    fn holds(&self) -> bool {
+        self.surplus.as_ref().is_some_and(|surplus| !surplus.held.is_empty())
+    }
+
+    /// Keeps the descriptor until nothing of it is in the kernel.
+    pub(super) fn keep(&mut self, fd: Option<OwnedFd>) {
+        self.surplus().kept = fd;
     }
 
     pub(super) fn first(&self) -> Option<&Request> {
@@ -172,11 +192,13 @@ impl Line {
     }
 
     pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
-        self.first.iter().chain(&self.rest).map(|request| &**request)
+        let rest = self.surplus.iter().flat_map(|surplus| &surplus.rest);
+        self.first.iter().chain(rest).map(|request| &**request)
     }
 
     pub(super) fn requests_mut(&mut self) -> impl Iterator<Item = &mut Request> {
-        self.first.iter_mut().chain(&mut self.rest).map(|request| &mut **request)
+        let rest = self.surplus.iter_mut().flat_map(|surplus| &mut surplus.rest);
+        self.first.iter_mut().chain(rest).map(|request| &mut **request)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -186,12 +208,13 @@ impl Line {
 
     /// Takes what it has out, to be dropped with no lock held. Nothing of it is in the kernel.
     pub(super) fn clear(&mut self) -> impl Sized + use<> {
-        (self.first.take(), std::mem::take(&mut self.rest), std::mem::take(&mut self.held))
+        (self.first.take(), self.surplus.take())
     }
 
     /// Ends `request` with what is held.
     fn fill(&mut self, mut request: Box<Request>) -> Ended {
-        let held = self.held.front_mut().expect("asked only when something is held");
+        let all = &mut self.surplus.as_mut().expect("asked only when something is held").held;
+        let (_, held) = all.front_mut().expect("asked only when something is held");
         let mut used_up = true;
         let result = match (&mut request.operation, held) {
             (Operation::RecvPooled { buffer, .. }, Held::Data(data, 0)) => {
@@ -220,14 +243,14 @@ impl Line {
             _ => Err(Error::INVALID_PARAMETER), // a datagram's receive on a stream, or the other way round
         };
         if used_up {
-            self.held.pop_front();
+            all.pop_front();
         }
         request.moved = result.unwrap_or(0);
         let result = request.handle.correct(&request.operation, result);
         request.end(result)
     }
 
-    /// Puts what a receive had taken, and nobody wants, before everything else that is held.
+    /// Holds what a receive had taken and nobody wants, where it belongs among all that is held.
     pub(super) fn put_back(&mut self, ended: &mut Ended) {
         let held = match (&mut ended.operation, ended.result) {
             (Operation::Recv { buffer } | Operation::RecvPooled { buffer, .. }, Ok(1..)) => {
@@ -238,7 +261,10 @@ impl Line {
             }
             _ => return,
         };
-        self.held.push_front(held);
+        let number = ended.id.number;
+        let all = &mut self.surplus().held;
+        let at = all.iter().position(|(other, _)| *other > number).unwrap_or(all.len());
+        all.insert(at, (number, held));
     }
 }
 
@@ -257,7 +283,7 @@ impl Books {
                 return;
             }
             let Some(first) = &line.first else { return };
-            if !line.held.is_empty() {
+            if line.holds() {
                 let request = line.shift().expect("looked at above");
                 let ended = line.fill(request);
                 self.deliver(lane, ended);
@@ -371,7 +397,7 @@ impl Books {
             (Step::Done(result), None) => request.handle.correct(&request.operation, result),
         };
         let cancelled = flight.ended_by.is_some() && result.is_err();
-        if !line.held.is_empty() && !cancelled {
+        if line.holds() && !cancelled {
             line.hold_behind(result);
             return self.go_on(lane, at);
         }
@@ -390,28 +416,27 @@ impl Books {
         debug_assert_eq!(standing.seq, completion.token.seq);
         let data = completion.buffer.and_then(|index| queues.chosen(standing.group, index, completion.result));
         // The usual way: data, for a receive that waits for it, from a standing one that goes on.
-        if let Some(first) = &mut line.first
+        let usual = completion.more && !standing.ending && standing.tid == lane.tid.load(Relaxed);
+        if usual
+            && !line.holds()
+            && let Some(first) = &mut line.first
             && let Operation::RecvPooled { buffer, .. } = &mut first.operation
             && data.is_some()
-            && completion.more
-            && !standing.ending
-            && line.held.is_empty()
-            && standing.tid == lane.tid.load(Relaxed)
         {
             *buffer = data.expect("looked at above");
             first.moved = completion.result as usize;
             let request = line.shift().expect("looked at above");
             return self.deliver(lane, request.end(Ok(completion.result as usize)));
         }
-        let pool = standing.pool.clone();
+        let pool = line.standing.as_ref().expect("as above").pool.clone();
         if !completion.more {
             line.standing = None;
         }
         let mut starving = false;
         match (completion.result, data) {
             _ if line.deaf => {}
-            (1.., Some(data)) => line.held.push_back(Held::Data(data, 0)),
-            (0.., _) => line.held.push_back(Held::End(Ok(0))),
+            (1.., Some(data)) => line.surplus().held.push_back((LAST, Held::Data(data, 0))),
+            (0.., _) => line.surplus().held.push_back((LAST, Held::End(Ok(0)))),
             (result, _) if result == -libc::ECANCELED => {} // by us, or by the exit of a thread
             (result, _) if result == -libc::EINVAL => queues.no_standing_receives(),
             (result, _) if result == -libc::ENOBUFS => {
@@ -419,9 +444,9 @@ impl Books {
                 // A receive into a buffer of its own, first in line by now, needs none of the pool's.
                 starving = line.first.as_ref().is_some_and(|first| first.pool().is_some());
             }
-            (result, _) => line.held.push_back(Held::End(Err(Error::from_errno(-result)))),
+            (result, _) => line.surplus().held.push_back((LAST, Held::End(Err(Error::from_errno(-result))))),
         }
-        if line.kept.is_some() && line.standing.is_none() {
+        if line.standing.is_none() && line.surplus.as_ref().is_some_and(|surplus| surplus.kept.is_some()) {
             self.lines.remove(at); // nothing else was left of its handle
             return;
         }
@@ -445,14 +470,15 @@ impl Books {
     fn hold_little(&mut self, lane: &Lane, at: usize, pool: &BufferPool) {
         let Self { lines, queues: Some(queues), .. } = self else { return };
         let line = &mut lines[at];
-        if let Some(Held::Data(data, _)) = line.held.back_mut()
+        let held = line.surplus.as_mut().map(|surplus| &mut surplus.held);
+        let ahead = held.as_ref().is_some_and(|held| held.len() > 1);
+        if let Some((_, Held::Data(data, _))) = held.and_then(VecDeque::back_mut)
             && queues.is_scarce(&pool.0)
         {
             let mut copy = Buffer::with_capacity(data.len());
             copy.0.append(data);
             *data = copy;
         }
-        let ahead = line.held.len() > 1;
         if ahead {
             line.calm = 0;
         }
@@ -489,7 +515,7 @@ impl Books {
         let Self { lines, queues, .. } = self;
         let line = &mut lines[at];
         let mut ended = Vec::new();
-        let rest = std::mem::take(&mut line.rest);
+        let rest = line.surplus.as_mut().map(|surplus| std::mem::take(&mut surplus.rest)).unwrap_or_default();
         let first = match &mut line.flight {
             Some(flight) => {
                 if line.first.as_deref().is_some_and(&which) {
@@ -535,7 +561,7 @@ impl Books {
         self.end_standing(lane, at);
         let line = &mut self.lines[at];
         line.deaf = true;
-        std::mem::take(&mut line.held)
+        line.surplus.as_mut().map(|surplus| std::mem::take(&mut surplus.held))
     }
 
     /// A receive has ended and nobody wants its end: what it had taken goes to the next one.
@@ -573,7 +599,7 @@ impl Line {
             }
             (_, result) => Held::End(result),
         };
-        self.held.push_back(held);
+        self.surplus().held.push_back((LAST, held));
     }
 
     /// Does what waited for operations to end: shutting the sending half, closing the descriptor.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Engine, Mode, Wait};
 use super::lane::{Books, Holder, Lane};
 use super::monitor;
+use super::thread as own;
 use super::timers::Timers;
 use super::worker::{Worker, this_tid};
 use crate::sync::Mutex;
@@ -306,6 +307,7 @@ impl Port {
             self.timers.fire();
             return Ok(());
         }
+        own::push_forward(|own| lane.watch(own));
         lane.sleepers.fetch_add(1, Ordering::SeqCst);
         if !self.announce(worker, lane) {
             lane.sleepers.fetch_sub(1, Ordering::SeqCst);
@@ -449,7 +451,8 @@ impl Port {
                 }
             }
             monitor::wake(); // from now on there is somebody to step in for a worker that blocks
-            match deadline {
+            let soon = own::push_forward(|_| ()).then(|| Instant::now() + Duration::from_millis(1));
+            match deadline.into_iter().chain(soon).min() {
                 Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
                 None => thread::park(),
             }

@@ -39,6 +39,8 @@ static TIMERS: Timers = Timers::new();
 
 thread_local! {
     static HERE: Desk = Desk::new();
+    /// This thread has an engine of its own.
+    static HAS_ENGINE: Slot<bool> = const { Slot::new(false) };
     /// The lane that this thread was given before it began.
     static GIVEN: Slot<Option<Arc<Lane>>> = const { Slot::new(None) };
 }
@@ -138,6 +140,12 @@ impl Desk {
 
     pub(super) fn lane(&self) -> &Arc<Lane> {
         &self.lane
+    }
+
+    fn equip(&self) -> Result<()> {
+        self.lane.equip(Mode::Owned)?;
+        HAS_ENGINE.set(true);
+        Ok(())
     }
 
     /// Waits until `look` finds something, time is up or, if it is alertable, routines or APCs have run.
@@ -286,6 +294,7 @@ impl Drop for Desk {
                 handle.lay_to_rest(line);
             }
         }
+        self.lane.retire();
         LANES.lock().remove(&id);
     }
 }
@@ -296,7 +305,7 @@ impl Drop for Desk {
 pub(crate) fn routine(routine: impl FnOnce(Ended) + 'static) -> Result<Way> {
     let mut routine = Some(routine);
     HERE.try_with(|desk| {
-        desk.lane.equip(Mode::Owned)?;
+        desk.equip()?;
         let routine = routine.take().expect("taken once");
         let at = desk.routines.borrow_mut().insert(Box::new(routine));
         Ok(Way::Routine { home: desk.lane.id, at })
@@ -312,7 +321,7 @@ pub(crate) fn reaped(cell: &Arc<Cell>) -> Result<Way> {
 /// The way of a cell that is looked into by polling: filled on this thread if it is inside `block_on`, else by the reaper.
 pub(crate) fn polled(cell: &Arc<Cell>) -> Result<Way> {
     let here = HERE.try_with(|desk| {
-        let here = desk.blocking.get() && desk.lane.equip(Mode::Owned).is_ok();
+        let here = desk.blocking.get() && desk.equip().is_ok();
         here.then_some(desk.lane.id)
     });
     match here {
@@ -333,7 +342,7 @@ pub(super) fn reaper() -> Result<&'static Arc<Lane>> {
     let (answer, started) = mpsc::channel();
     std_thread::Builder::new().name("overlapped reaper".into()).stack_size(256 * 1024).spawn(move || {
         HERE.with(|desk| {
-            let equipped = desk.lane.equip(Mode::Owned).map(|()| Arc::clone(&desk.lane));
+            let equipped = desk.equip().map(|()| Arc::clone(&desk.lane));
             let able = equipped.is_ok();
             let _ = answer.send(equipped); // who asked waits for it
             if able {
@@ -383,6 +392,26 @@ pub(crate) fn flush() {
             let _ = desk.lane.enter(Wait::No); // what it could not hand over goes with the next try
         }
     });
+}
+
+/// Lets the operations of this thread's own lane go on; nothing runs. Returns whether the kernel has some: they go on only in here, so who
+/// sleeps elsewhere has to come back, or to have the lane watched.
+pub(super) fn push_forward(watch: impl FnOnce(&Lane)) -> bool {
+    if !HAS_ENGINE.get() {
+        return false;
+    }
+    let engaged = HERE.try_with(|desk| {
+        let lane = &*desk.lane;
+        lane.feed(None);
+        let _ = lane.enter(Wait::No); // what it could not hand over goes with the next try
+        lane.reap();
+        let engaged = lane.is_engaged();
+        if engaged {
+            watch(lane);
+        }
+        engaged
+    });
+    engaged.unwrap_or(false)
 }
 
 /// Takes the line of a free handle, which has no operation, out of the thread's lane that it is in.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
+use slab::Slab;
 
 use crate::sys::memory::{Memory, Pool};
 use crate::sys::unix::request::{MOST_BYTES, Message, vector};
@@ -180,7 +181,8 @@ pub(crate) struct Queues {
     /// Requests in the kernel, or on the way there, cancels among them.
     in_flight: usize,
     sealed: bool,
-    pools: Vec<Provided>,
+    /// By their groups. One that nobody else has any more goes, and its number is used again.
+    pools: Slab<Provided>,
     mode: Mode,
     standing_receives: bool,
 }
@@ -231,18 +233,10 @@ impl Queues {
         }
     }
 
-    /// Tops up what the kernel has of each pool.
-    pub(crate) fn refill(&mut self) {
-        for provided in &mut self.pools {
-            if provided.stock < provided.target {
-                provided.refill();
-            }
-        }
-    }
 
     /// The kernel has run out of buffers of `pool`: it gets more at a time from now on.
     pub(crate) fn ran_out(&mut self, pool: &Arc<Pool>) {
-        if let Some(provided) = self.pools.iter_mut().find(|provided| Arc::ptr_eq(&provided.pool, pool)) {
+        if let Some((_, provided)) = self.pools.iter_mut().find(|(_, provided)| Arc::ptr_eq(&provided.pool, pool)) {
             provided.target = (provided.target * 4).min(provided.share);
             provided.refill();
         }
@@ -254,7 +248,7 @@ impl Queues {
     }
 
     fn provided(&self, pool: &Arc<Pool>) -> Option<&Provided> {
-        self.pools.iter().find(|provided| Arc::ptr_eq(&provided.pool, pool))
+        self.pools.iter().map(|(_, provided)| provided).find(|provided| Arc::ptr_eq(&provided.pool, pool))
     }
 }
 
@@ -305,7 +299,7 @@ impl Ring {
             backlog: VecDeque::new(),
             in_flight: 0,
             sealed: false,
-            pools: Vec::new(),
+            pools: Slab::new(),
             mode,
             standing_receives: true,
         };
@@ -499,12 +493,31 @@ impl Ring {
     pub(crate) fn retire(&self, queues: &mut Queues) {
         assert!(queues.in_flight == 0 || std::thread::panicking(), "a ring was retired with requests in the kernel");
         // Closing the ring's descriptor would not be proof that the kernel is done with the buffer rings; this is.
-        for (group, provided) in queues.pools.iter_mut().enumerate() {
-            if self.ring.submitter().unregister_buf_ring(group as u16).is_ok() {
-                provided.give_back();
+        while let Some((group, _)) = queues.pools.iter().next() {
+            self.forget_pool(queues, group);
+        }
+    }
+
+    /// Tops up what the kernel has of each pool. Of a ring that is owned by its owner only.
+    pub(crate) fn refill(&self, queues: &mut Queues) {
+        let mut forgotten = None;
+        for (group, provided) in &mut queues.pools {
+            if Arc::strong_count(&provided.pool) == 1 {
+                forgotten = Some(group); // no operation and no buffer of it is left, and nobody who could make one
+            } else if provided.stock < provided.target {
+                provided.refill();
             }
         }
-        queues.pools.clear();
+        if let Some(group) = forgotten {
+            self.forget_pool(queues, group);
+        }
+    }
+
+    fn forget_pool(&self, queues: &mut Queues, group: usize) {
+        let mut provided = queues.pools.remove(group);
+        if self.ring.submitter().unregister_buf_ring(group as u16).is_ok() {
+            provided.give_back();
+        }
     }
 
     /// The submission queue entry of a request: one arm an operation.
@@ -579,10 +592,10 @@ impl Ring {
 
     /// The buffer group of `pool` on this ring, made at first use.
     fn group(&self, queues: &mut Queues, pool: &Arc<Pool>) -> u16 {
-        if let Some(group) = queues.pools.iter().position(|provided| Arc::ptr_eq(&provided.pool, pool)) {
+        if let Some((group, _)) = queues.pools.iter().find(|(_, provided)| Arc::ptr_eq(&provided.pool, pool)) {
             return group as u16;
         }
-        let group = queues.pools.len() as u16;
+        let group = queues.pools.vacant_key() as u16;
         let mut provided = Provided::new(Arc::clone(pool), queues.mode);
         // SAFETY: the memory of the buffer ring is owned by `provided`, which is kept until it has been unregistered
         // (`Ring::retire`). A refusal shows as ENOBUFS at each receive; kernels that have multishot accept have this too.
@@ -598,7 +611,7 @@ impl Ring {
             Ok(()) => provided.refill(),
             Err(_) => (provided.target, provided.share) = (0, 0),
         }
-        queues.pools.push(provided);
+        queues.pools.insert(provided);
         group
     }
 }
