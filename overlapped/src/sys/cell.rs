@@ -54,6 +54,11 @@ impl Cell {
         }
     }
 
+    /// Whether nobody will ask.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.state.lock().abandoned
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.state.lock().done
     }
@@ -90,7 +95,7 @@ impl Cell {
         match end {
             Some(end) => Handle::take_back(end),
             None if done => {} // taken
-            None => drop(handle.cancel(Some(id))),
+            None => handle.abandon(id),
         }
     }
 }

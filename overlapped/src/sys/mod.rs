@@ -5,7 +5,8 @@
 //!   [`Port::is_closed`], [`Port::concurrency`], [`Port::engine`]: the queue and its workers;
 //! - [`Handle::new`] owns a [`Descriptor`]; [`Handle::associate`], [`Handle::key`], [`Handle::with_descriptor`], [`Handle::descriptor`];
 //! - [`Handle::start`]: an [`Operation`] begins, and ends in one [`Ended`], which goes the [`Way`] that was asked for: to the port, to a
-//!   routine, or into a [`Cell`]; [`Handle::cancel`], [`Handle::shutdown`], [`Handle::close`]; [`Handle::take_back`]: nobody wants the end;
+//!   routine, or into a [`Cell`]; [`Handle::cancel`], [`Handle::shutdown`], [`Handle::close`]; [`Handle::abandon`],
+//!   [`Handle::take_back`]: nobody wants the end;
 //! - [`thread`]: alertable waits, APCs, and the ways of routines, events and futures; [`Event`]: flags and the waits for them;
 //! - [`InFlight`]: what a [`Request`] needs besides;
 //! - [`memory`]: the bytes that the system may write, the same everywhere, with [`advise_large_pages`].

@@ -562,6 +562,16 @@ impl Handle {
         }
     }
 
+    /// The error that the socket has for us (`SO_ERROR`).
+    pub(super) fn pending_error(&self) -> Option<Error> {
+        let cold = self.cold.lock();
+        let fd = cold.fd.as_ref()?;
+        match rustix::net::sockopt::socket_error(fd) {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) | Err(error) => Some(error.into()),
+        }
+    }
+
     // Ending.
 
     /// The packet of one of its operations is about to be handed to a worker.
@@ -662,6 +672,25 @@ impl Handle {
                 });
                 self.attend(lane);
             });
+        }
+    }
+
+    /// Nobody wants the end of an operation any more, which may just be on its way: cancels it.
+    pub(crate) fn abandon(&self, operation: OperationId) {
+        let found = self.in_line(Direction::Receive, |lane, books, at| {
+            books.reap(lane);
+            match books.retract(self, operation) {
+                // Nothing that came behind it may be told before what it had taken.
+                Some(mut ended) => {
+                    books.put_back(lane, at, &mut ended);
+                    books.after().ended.push(ended);
+                    true
+                }
+                None => false,
+            }
+        });
+        if found != Some(true) {
+            let _ = self.cancel(Some(operation)); // not found: its end is being told, and will be taken back
         }
     }
 

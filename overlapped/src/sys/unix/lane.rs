@@ -18,7 +18,7 @@ use super::request::Step;
 use super::worker::this_tid;
 use super::{Handle, Port, Way, thread};
 use crate::sync::Mutex;
-use crate::sys::{Ended, Operation, Request};
+use crate::sys::{Ended, Operation, OperationId, Request};
 use crate::{Error, Result};
 
 /// Who holds a lane, and what that worker does.
@@ -124,6 +124,8 @@ pub(super) struct After {
     pub(super) emigrants: Vec<usize>,
     /// Requests without an order that are to be issued elsewhere.
     pub(super) loose: Vec<Box<Request>>,
+    /// Ends that nobody wants, to be dropped.
+    pub(super) ended: Vec<Ended>,
     /// Handles to be dropped: this may be their last owner, and the key in them is the user's.
     pub(super) handles: Vec<Arc<Handle>>,
     /// A wake-up was taken from somebody.
@@ -291,6 +293,16 @@ impl Books {
         std::mem::take(&mut self.ready)
     }
 
+    /// Takes the end of an operation out of the queue.
+    pub(super) fn retract(&mut self, handle: &Handle, operation: OperationId) -> Option<Ended> {
+        let is_it = |item: &Item| matches!(item, Item::Ended(ended) if ended.id == operation && std::ptr::eq(&*ended.handle, handle));
+        let at = self.ready.iter().position(is_it)?;
+        match self.ready.remove(at)? {
+            Item::Ended(ended) => Some(ended),
+            Item::Apc(_) => None,
+        }
+    }
+
     /// Takes the ends of cells' operations out of the queue.
     pub(super) fn take_cells(&mut self) -> Vec<Ended> {
         let mut cells = Vec::new();
@@ -407,7 +419,7 @@ impl Lane {
 
     #[cold]
     fn see_to(&self, after: After) {
-        let After { abroad, emigrants, loose, handles, rouse } = after;
+        let After { abroad, emigrants, loose, ended, handles, rouse } = after;
         if rouse {
             self.rouse();
         }
@@ -420,7 +432,7 @@ impl Lane {
         for request in loose {
             Handle::issue_at_home(request);
         }
-        drop(handles);
+        drop((ended, handles));
     }
 
     #[inline]

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::Handle;
+use super::{Handle, Way};
 use super::engine::{About, Completion, Token};
 use super::lane::{Books, Lane};
 use super::request::Step;
@@ -286,7 +286,7 @@ impl Books {
             if line.holds() {
                 let request = line.shift().expect("looked at above");
                 let ended = line.fill(request);
-                self.deliver(lane, ended);
+                self.received(lane, at, ended);
                 continue;
             }
             let refusal = if first.way.is_dead(lane, self.ended) {
@@ -392,7 +392,10 @@ impl Books {
             // something is to go elsewhere. The operation outlives it, and keeps its place, so that nothing overtakes it.
             (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, None) => match request.handle.is_closed() {
                 true => Err(request.handle.closed_error()),
-                false => return self.go_on(lane, at),
+                false => {
+                    request.in_flight.again = true;
+                    return self.go_on(lane, at);
+                }
             },
             (Step::Done(result), None) => request.handle.correct(&request.operation, result),
         };
@@ -403,8 +406,23 @@ impl Books {
         }
         let request = line.shift().expect("looked at above");
         line.settle(&request.handle);
-        self.deliver(lane, request.end(result));
+        match line.direction {
+            Direction::Receive => self.received(lane, at, request.end(result)),
+            Direction::Send => self.deliver(lane, request.end(result)),
+        }
         self.go_on(lane, at);
+    }
+
+    /// A receive has ended. If nobody wants that, what it had taken is for the next one, before anything that comes behind.
+    #[inline]
+    fn received(&mut self, lane: &Lane, at: usize, mut ended: Ended) {
+        if let Way::Cell { cell, .. } = &ended.way
+            && cell.is_abandoned()
+        {
+            self.lines[at].put_back(&mut ended);
+            ended.result = Err(Error::OPERATION_ABORTED);
+        }
+        self.deliver(lane, ended);
     }
 
     /// The standing receive of a line has brought something, or ended.
@@ -426,7 +444,8 @@ impl Books {
             *buffer = data.expect("looked at above");
             first.moved = completion.result as usize;
             let request = line.shift().expect("looked at above");
-            return self.deliver(lane, request.end(Ok(completion.result as usize)));
+            self.received(lane, at, request.end(Ok(completion.result as usize)));
+            return if self.lines[at].holds() { self.go_on(lane, at) };
         }
         let pool = line.standing.as_ref().expect("as above").pool.clone();
         if !completion.more {

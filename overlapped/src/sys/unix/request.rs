@@ -23,6 +23,10 @@ pub struct InFlight {
     pub(super) message: Option<Box<Message>>,
     /// The buffer group that the kernel was told to choose from.
     pub(super) group: u16,
+    /// It was in the kernel before.
+    pub(super) again: bool,
+    /// A connect that goes on by itself, and is only waited for.
+    pub(super) connecting: bool,
 }
 
 /// A `msghdr` and what it points to. Boxed, so that it does not move while the kernel reads it.
@@ -118,6 +122,9 @@ impl Request {
 
     /// What the kernel's `result` (a count, or a negative errno) means for this operation.
     pub(super) fn advance(&mut self, result: i32) -> Step {
+        if let Operation::Connect { .. } = self.operation {
+            return self.connected(result);
+        }
         let moved = match result {
             0.. => result as usize,
             // The kernel asks to try again: a signal came in between.
@@ -169,6 +176,22 @@ impl Request {
                 Step::Done(Ok(moved))
             }
             Operation::Accept { .. } | Operation::Connect { .. } | Operation::Sync { .. } => Step::Done(Ok(moved)),
+        }
+    }
+
+    /// What a result means for a connect. What had been begun goes on although the request was taken out of the kernel: a second one
+    /// is told so, and then waits for the outcome.
+    fn connected(&mut self, result: i32) -> Step {
+        match -result {
+            0 => Step::Done(Ok(0)),
+            libc::EINTR => Step::Again,
+            libc::EALREADY if self.in_flight.again => {
+                self.in_flight.connecting = true;
+                Step::Again
+            }
+            libc::EISCONN if self.in_flight.again => Step::Done(Ok(0)),
+            ..0 if self.in_flight.connecting => Step::Done(self.handle.pending_error().map_or(Ok(0), Err)), // poll's mask
+            errno => Step::Done(Err(Error::from_errno(errno))),
         }
     }
 }

@@ -192,6 +192,15 @@ impl Desk {
         }
     }
 
+    /// Lets operations go on and runs what is there, without waiting.
+    fn look_in(&self) {
+        if self.lane.equipped().is_some() {
+            self.lane.feed(None);
+            self.sleep(None, true);
+        }
+        self.run();
+    }
+
     fn sleep(&self, deadline: Option<Instant>, poll: bool) {
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match (self.lane.equipped(), timeout) {
@@ -490,7 +499,11 @@ impl Thread {
 }
 
 /// A thread is inside `block_on`.
-pub(crate) struct Blocking(Arc<Parked>);
+pub(crate) struct Blocking {
+    parked: Arc<Parked>,
+    /// How often in a row it was woken before it waited.
+    awake: Slot<u32>,
+}
 
 struct Parked {
     woken: AtomicBool,
@@ -514,18 +527,31 @@ impl Blocking {
     pub(crate) fn begin() -> Self {
         HERE.with(|desk| {
             assert!(!desk.blocking.replace(true), "block_on was called from within itself");
-            Self(Arc::new(Parked { woken: AtomicBool::new(false), lane: Arc::clone(&desk.lane) }))
+            let parked = Parked { woken: AtomicBool::new(false), lane: Arc::clone(&desk.lane) };
+            Self { parked: Arc::new(parked), awake: Slot::new(0) }
         })
     }
 
     pub(crate) fn waker(&self) -> Waker {
-        Arc::clone(&self.0).into()
+        Arc::clone(&self.parked).into()
     }
 
     /// Waits, alertably, until the waker has been called.
     pub(crate) fn wait(&self) {
-        let woken = || self.0.woken.swap(false, Ordering::SeqCst).then_some(());
-        HERE.with(|desk| while !matches!(desk.wait(None, true, woken), Outcome::Found(())) {});
+        // A future that always wakes itself must not keep the thread's operations waiting.
+        const MOST: u32 = 16;
+        let woken = || self.parked.woken.swap(false, Ordering::SeqCst).then_some(());
+        HERE.with(|desk| {
+            if woken().is_some() {
+                self.awake.set(self.awake.get() + 1);
+                if self.awake.get() % MOST == 0 {
+                    desk.look_in();
+                }
+                return;
+            }
+            self.awake.set(0);
+            while !matches!(desk.wait(None, true, woken), Outcome::Found(())) {}
+        });
     }
 }
 

@@ -528,6 +528,9 @@ impl Ring {
             Operation::Accept { standing: false, .. } => {
                 opcode::Accept::new(fd, ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
             }
+            Operation::Connect { .. } if request.in_flight.connecting => {
+                opcode::PollAdd::new(fd, libc::POLLOUT as u32).build()
+            }
             Operation::Connect { address } => {
                 let message = request.in_flight.message.insert(Message::to(**address, Vec::new()));
                 opcode::Connect::new(fd, ptr::from_ref(&message.address).cast(), message.address_len).build()
