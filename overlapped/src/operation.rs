@@ -125,7 +125,7 @@ impl<T: Done> Completion<T> {
     /// It ends without having started.
     fn end(&mut self, operation: Operation<T>, error: Error) {
         let Operation { handle, operation, .. } = operation;
-        let cell = Cell::new();
+        let cell = Cell::new(None);
         let id = OperationId::NONE;
         cell.deliver(Request::new(&handle, operation, Way::Port).end(Err(error)));
         self.state = State::Started { handle, cell, id };
@@ -139,8 +139,7 @@ impl<T: Done> Future for Completion<T> {
         if let State::Idle(_) = self.state
             && let State::Idle(operation) = std::mem::replace(&mut self.state, State::Finished)
         {
-            let cell = Cell::new();
-            cell.set_waker(context.waker());
+            let cell = Cell::new(Some(context.waker().clone()));
             let Operation { handle, operation, timeout, .. } = operation;
             let started = match sys::thread::polled(&cell) {
                 Ok(way) => handle.start(operation, timeout, way),

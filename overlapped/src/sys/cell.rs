@@ -25,8 +25,9 @@ struct State {
 
 impl Cell {
     /// For somebody who polls.
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), event: None, ended: None })
+    pub(crate) fn new(waker: Option<Waker>) -> Arc<Self> {
+        let state = State { waker, ..State::default() };
+        Arc::new(Self { state: Mutex::new(state), event: None, ended: None })
     }
 
     /// For somebody who waits, and wants an event to be set.
@@ -66,10 +67,6 @@ impl Cell {
     /// Set when it has ended.
     pub(crate) fn ended(&self) -> &Event {
         self.ended.as_ref().expect("only who has asked for an event waits")
-    }
-
-    pub(crate) fn set_waker(&self, waker: &Waker) {
-        self.state.lock().waker = Some(waker.clone());
     }
 
     /// Takes the end, if it is there; otherwise `waker` will be called when it is.

@@ -78,6 +78,8 @@ pub(super) struct Books {
     pub(super) queues: Option<Queues>,
     pub(super) lines: Slab<Line>,
     pub(super) loose: Slab<Loose>,
+    /// What has ended, first in, first out: the first one here, the others behind it. Most of the time one is taken before another comes.
+    next: Option<Item>,
     ready: VecDeque<Item>,
     /// Lines whose first waits for a buffer.
     pub(super) starved: Vec<usize>,
@@ -138,6 +140,7 @@ impl Books {
             queues: None,
             lines: Slab::new(),
             loose: Slab::new(),
+            next: None,
             ready: VecDeque::new(),
             starved: Vec::new(),
             later: Vec::new(),
@@ -173,21 +176,36 @@ impl Books {
     #[inline]
     pub(super) fn deliver(&mut self, lane: &Lane, ended: Ended) {
         match ended.way.is_at_home(lane) && !self.ended && !self.queues().is_sealed() {
-            true => self.ready.push_back(Item::Ended(ended)),
+            true => self.queue(Item::Ended(ended)),
             false => self.after().abroad.push(ended),
         }
     }
 
-    pub(super) fn queue_apc(&mut self, apc: Box<dyn FnOnce() + Send>) {
-        self.ready.push_back(Item::Apc(apc));
+    #[inline]
+    pub(super) fn queue(&mut self, item: Item) {
+        match self.next {
+            None => self.next = Some(item), // nothing waits behind an empty place
+            Some(_) => self.ready.push_back(item),
+        }
+    }
+
+    /// Takes the oldest of what is queued.
+    #[inline]
+    fn dequeue(&mut self) -> Option<Item> {
+        let behind = if self.ready.is_empty() { None } else { self.ready.pop_front() };
+        std::mem::replace(&mut self.next, behind)
+    }
+
+    fn queued(&self) -> usize {
+        usize::from(self.next.is_some()) + self.ready.len()
     }
 
     /// The next of what has ended.
     #[inline]
     pub(super) fn next(&mut self, lane: &Lane) -> Option<Item> {
         loop {
-            if let Some(item) = self.ready.pop_front() {
-                return Some(item);
+            if self.next.is_some() {
+                return self.dequeue();
             }
             let completion = lane.engine.get()?.next(self.queues_mut())?;
             self.complete(lane, completion);
@@ -289,27 +307,29 @@ impl Books {
     }
 
     /// Takes out what is queued.
-    pub(super) fn take_ready(&mut self) -> VecDeque<Item> {
-        std::mem::take(&mut self.ready)
+    pub(super) fn take_ready(&mut self) -> Vec<Item> {
+        std::iter::from_fn(|| self.dequeue()).collect()
     }
 
     /// Takes the end of an operation out of the queue.
     pub(super) fn retract(&mut self, handle: &Handle, operation: OperationId) -> Option<Ended> {
-        let is_it = |item: &Item| matches!(item, Item::Ended(ended) if ended.id == operation && std::ptr::eq(&*ended.handle, handle));
-        let at = self.ready.iter().position(is_it)?;
-        match self.ready.remove(at)? {
-            Item::Ended(ended) => Some(ended),
-            Item::Apc(_) => None,
+        let mut found = None;
+        for item in self.take_ready() {
+            match item {
+                Item::Ended(ended) if ended.id == operation && std::ptr::eq(&*ended.handle, handle) => found = Some(ended),
+                item => self.queue(item),
+            }
         }
+        found
     }
 
     /// Takes the ends of cells' operations out of the queue.
     pub(super) fn take_cells(&mut self) -> Vec<Ended> {
         let mut cells = Vec::new();
-        for item in std::mem::take(&mut self.ready) {
+        for item in self.take_ready() {
             match item {
                 Item::Ended(ended) if matches!(ended.way, Way::Cell { .. }) => cells.push(ended),
-                item => self.ready.push_back(item),
+                item => self.queue(item),
             }
         }
         cells
@@ -320,7 +340,7 @@ impl Books {
         let lines: Vec<_> = self.lines.iter_mut().map(|(_, line)| line.clear()).collect();
         let loose: Vec<_> = self.loose.drain().collect();
         self.starved.clear();
-        (lines, loose, std::mem::take(&mut self.ready))
+        (lines, loose, self.take_ready())
     }
 }
 
@@ -409,7 +429,7 @@ impl Lane {
     /// Tells the length of the queue to those who look without the lock.
     #[inline]
     fn publish(&self, books: &mut Books) -> Option<Box<After>> {
-        let ready = books.ready.len();
+        let ready = books.queued();
         if ready != books.told {
             books.told = ready;
             self.ready_len.store(ready, Ordering::SeqCst);

@@ -182,6 +182,17 @@ impl Line {
         self.first.as_deref()
     }
 
+    /// Whether the standing receive is what its first waits for.
+    #[inline]
+    fn is_served(&self, lane: &Lane) -> bool {
+        match (&self.standing, &self.first, &self.surplus) {
+            (Some(standing), Some(first), None) => {
+                !standing.ending && first.way.is_at_home(lane) && first.pool().is_some_and(|pool| Arc::ptr_eq(&standing.pool.0, &pool.0))
+            }
+            _ => false,
+        }
+    }
+
     /// The pool whose buffers its first waits for.
     pub(super) fn wanted_pool(&self) -> Option<&BufferPool> {
         self.first.as_ref().filter(|_| self.stalled)?.pool()
@@ -279,7 +290,7 @@ impl Books {
         }
         loop {
             let line = &mut self.lines[at];
-            if line.flight.is_some() {
+            if line.flight.is_some() || line.is_served(lane) {
                 return;
             }
             let Some(first) = &line.first else { return };
@@ -369,8 +380,8 @@ impl Books {
         debug_assert_eq!(flight.seq, completion.token.seq);
         let request = line.first.as_mut().expect("what is in the kernel is the first of its line");
         if let Some(index) = completion.buffer
-            && let Some(data) = queues.chosen(request.in_flight.group, index, completion.result)
-            && let Operation::RecvPooled { buffer, .. } = &mut request.operation
+            && let Operation::RecvPooled { pool, buffer } = &mut request.operation
+            && let Some(data) = queues.chosen(request.in_flight.group, Arc::clone(&pool.0), index, completion.result)
         {
             *buffer = data;
         }
@@ -432,22 +443,28 @@ impl Books {
         let line = &mut lines[at];
         let standing = line.standing.as_mut().expect("what the kernel has was armed for this line");
         debug_assert_eq!(standing.seq, completion.token.seq);
-        let data = completion.buffer.and_then(|index| queues.chosen(standing.group, index, completion.result));
-        // The usual way: data, for a receive that waits for it, from a standing one that goes on.
         let usual = completion.more && !standing.ending && standing.tid == lane.tid.load(Relaxed);
+        let group = standing.group;
+        // The usual way: data, for a receive that waits for it, from a standing one that goes on. It needs its pool no more.
         if usual
+            && completion.result > 0
             && !line.holds()
+            && let Some(index) = completion.buffer
             && let Some(first) = &mut line.first
-            && let Operation::RecvPooled { buffer, .. } = &mut first.operation
-            && data.is_some()
+            && let Operation::RecvPooled { .. } = &first.operation
+            && let Operation::RecvPooled { pool, .. } =
+                std::mem::replace(&mut first.operation, Operation::Sync { data_only: false })
         {
-            *buffer = data.expect("looked at above");
-            first.moved = completion.result as usize;
+            let bytes = completion.result as usize;
+            let buffer = queues.chosen(group, pool.0, index, completion.result).unwrap_or_default();
+            first.operation = Operation::Recv { buffer };
+            first.moved = bytes;
             let request = line.shift().expect("looked at above");
-            self.received(lane, at, request.end(Ok(completion.result as usize)));
+            self.received(lane, at, request.end(Ok(bytes)));
             return if self.lines[at].holds() { self.go_on(lane, at) };
         }
         let pool = line.standing.as_ref().expect("as above").pool.clone();
+        let data = completion.buffer.and_then(|index| queues.chosen(group, Arc::clone(&pool.0), index, completion.result));
         if !completion.more {
             line.standing = None;
         }

@@ -486,7 +486,7 @@ impl Thread {
             if !books.ended
                 && let Some(apc) = apc.take()
             {
-                books.queue_apc(apc);
+                books.queue(Item::Apc(apc));
             }
         });
         lane.nudge();

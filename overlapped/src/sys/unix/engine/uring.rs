@@ -212,11 +212,14 @@ impl Queues {
     }
 
     /// The buffer of `group` that the kernel chose, if it put something into it; otherwise it goes back at once.
-    pub(crate) fn chosen(&mut self, group: u16, index: u16, result: i32) -> Option<Buffer> {
+    /// `pool`: whose group it is.
+    #[inline]
+    pub(crate) fn chosen(&mut self, group: u16, pool: Arc<Pool>, index: u16, result: i32) -> Option<Buffer> {
         let provided = &mut self.pools[usize::from(group)];
+        assert!(Arc::ptr_eq(&provided.pool, &pool), "a group belongs to one pool");
         provided.stock -= 1;
-        // SAFETY: the kernel consumed this index from the ring, where `refill` had put it after taking it from the pool.
-        let mut memory = unsafe { Memory::from_pool(Arc::clone(&provided.pool), u32::from(index)) };
+        // SAFETY: the kernel consumed this index from the ring, where `refill` had put it after taking it from this pool.
+        let mut memory = unsafe { Memory::from_pool(pool, u32::from(index)) };
         if result <= 0 {
             return None;
         }
