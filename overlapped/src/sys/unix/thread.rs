@@ -171,18 +171,19 @@ impl Desk {
             if expired && entered {
                 return Outcome::TimeUp;
             }
+            // Announced first, looked afterwards: whoever queues or sets something either is seen here or sees this thread waiting. A
+            // wake-up from before is forgotten first: one who gave it has queued something before that.
+            lane.awake();
+            lane.set_holder(Holder::Waiting);
             if lane.equipped().is_some() {
                 lane.feed(None);
             }
-            // Announced first, looked afterwards: whoever queues or sets something either is seen here or sees this thread waiting.
-            lane.set_holder(Holder::Waiting);
             let found = look();
             if found.is_none() && !(alertable && lane.has_work()) {
                 self.sleep(deadline.filter(|_| !expired), expired);
                 entered = true;
             }
             lane.set_holder(Holder::Running);
-            lane.awake();
             if !alertable {
                 lane.reap(); // so that what stands in line goes on; nothing runs
             }
