@@ -68,6 +68,7 @@ mod sync;
 // The one place that may hold `unsafe`: each block there states the fact that makes it sound.
 #[allow(unsafe_code)]
 mod sys;
+mod trace;
 
 pub use buffer::{Buffer, BufferPool};
 pub use error::{Error, Result};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::lane::Lane;
 use super::thread::{self, Outcome};
 use crate::sync::Mutex;
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Event {
             return Ok(Waited::Signalled(index));
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let _alertable = alertable.then(|| trace::alertable(timeout));
         thread::with_desk(|desk| {
             let _registered = Registered::new(events, desk.lane());
             match desk.wait(deadline, alertable, look) {

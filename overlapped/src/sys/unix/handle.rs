@@ -22,7 +22,7 @@ use super::timers::Timers;
 use super::{Descriptor, Port, Way, thread};
 use crate::sync::Mutex;
 use crate::sys::{Ended, Kind, Operation, OperationId, Request};
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 #[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
 pub struct Handle {
@@ -175,7 +175,7 @@ impl Handle {
     }
 
     #[inline]
-    pub(super) fn raw_fd(&self) -> RawFd {
+    pub(crate) fn raw_fd(&self) -> RawFd {
         self.raw
     }
 
@@ -286,6 +286,7 @@ impl Handle {
                     let mut request = request.take().expect("it is started once");
                     let id = self.next_id();
                     request.id = id;
+                    trace::issued(id, &request.operation, self);
                     if let Some(error) = self.refusal(direction) {
                         books.deliver(lane, request.end(Err(error)));
                         return Attempt::Started(id);
@@ -397,6 +398,7 @@ impl Handle {
                 let mut request = request.take().expect("it is started once");
                 let id = self.next_id();
                 request.id = id;
+                trace::issued(id, &request.operation, self);
                 // To the kernel it would mean the descriptor's own position, which an overlapped file has not.
                 let everywhere = matches!(request.operation, Operation::ReadAt { offset: u64::MAX, .. });
                 if self.is_closed() || everywhere {

@@ -19,7 +19,7 @@ use super::worker::this_tid;
 use super::{Handle, Port, Way, thread};
 use crate::sync::Mutex;
 use crate::sys::{Ended, Operation, OperationId, Request};
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 /// Who holds a lane, and what that worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,8 +175,14 @@ impl Books {
     /// An operation has ended: queues that here, or sees to it that it is told elsewhere.
     #[inline]
     pub(super) fn deliver(&mut self, lane: &Lane, ended: Ended) {
+        trace::completed(ended.id, &ended.operation, &ended.handle, &ended.result);
         match ended.way.is_at_home(lane) && !self.ended && !self.queues().is_sealed() {
-            true => self.queue(Item::Ended(ended)),
+            true => {
+                if lane.kind == Kind::OfPort {
+                    trace::queued(ended.id, lane.id);
+                }
+                self.queue(Item::Ended(ended));
+            }
             false => self.after().abroad.push(ended),
         }
     }

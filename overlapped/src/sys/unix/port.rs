@@ -22,7 +22,7 @@ use super::timers::Timers;
 use super::worker::{Worker, this_tid};
 use crate::sync::Mutex;
 use crate::sys::{Delivered, Ended};
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 /// The most lanes of a port.
 pub(crate) const MAX_CONCURRENCY: usize = 1024;
@@ -158,6 +158,7 @@ impl Port {
         posted.push_back(message);
         self.posted_len.store(posted.len(), Ordering::SeqCst);
         drop(posted);
+        trace::posted();
         self.release_one();
         Ok(())
     }
@@ -258,6 +259,7 @@ impl Port {
     #[inline]
     fn pop(&self, lane: &Lane) -> Option<Ended> {
         let ended = lane.pop()?;
+        trace::dequeued(ended.id);
         if self.lanes.len() > 1 {
             ended.handle.dequeued(&ended.operation);
         }
@@ -326,7 +328,9 @@ impl Port {
         } else {
             Wait::No
         };
+        let sleeping = matches!(wait, Wait::For { .. }).then(trace::wait);
         let entered = lane.enter(wait);
+        drop(sleeping);
         lane.sleepers.fetch_sub(1, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 1 {
             lane.reap(); // whether there is a packet for a later comer, or it was a wake-up only
@@ -401,8 +405,12 @@ impl Port {
 
     /// Gives a lane, whoever held it, to a worker that sleeps aside and is no longer in the stack.
     fn hand_over(&self, sched: &mut Sched, lane: &Lane, heir: &Arc<Worker>) {
-        if let Some(former) = sched.holders[lane.id as usize].replace(Arc::clone(heir)) {
-            former.set_lane(None);
+        match sched.holders[lane.id as usize].replace(Arc::clone(heir)) {
+            Some(former) => {
+                former.set_lane(None);
+                trace::handed_over(lane.id, former.tid, heir.tid);
+            }
+            None => trace::released(heir.tid, lane.id),
         }
         lane.tid.store(heir.tid, Ordering::SeqCst);
         lane.in_handler.store(false, Ordering::Relaxed);
@@ -452,6 +460,7 @@ impl Port {
             }
             monitor::wake(); // from now on there is somebody to step in for a worker that blocks
             let soon = own::push_forward(|_| ()).then(|| Instant::now() + Duration::from_millis(1));
+            let _sleeping = trace::wait();
             match deadline.into_iter().chain(soon).min() {
                 Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
                 None => thread::park(),
@@ -474,6 +483,7 @@ impl Port {
         let worker = sched.waiters.remove(at);
         match worker.lane() {
             Some(lane) => {
+                trace::released(worker.tid, lane as u32);
                 self.lanes[lane].set_holder(Holder::Running);
                 self.lanes[lane].wake();
             }

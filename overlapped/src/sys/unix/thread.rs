@@ -26,7 +26,7 @@ use super::timers::Timers;
 use super::{Handle, Way};
 use crate::sync::Mutex;
 use crate::sys::{Cell, Ended, Request};
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 /// The lanes of all threads that live, by their numbers.
 static LANES: Mutex<BTreeMap<u32, Weak<Lane>>> = Mutex::new(BTreeMap::new());
@@ -204,6 +204,7 @@ impl Desk {
 
     fn sleep(&self, deadline: Option<Instant>, poll: bool) {
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let _sleeping = trace::wait();
         match (self.lane.equipped(), timeout) {
             (Some(_), timeout) => {
                 let wait = if poll { Wait::No } else { Wait::For { timeout, gather: None } };
@@ -230,10 +231,14 @@ impl Desk {
     #[inline]
     fn run_one(&self, item: Item) -> bool {
         match item {
-            Item::Apc(apc) => apc(),
+            Item::Apc(apc) => {
+                let _running = trace::apc();
+                apc();
+            }
             Item::Ended(ended) => match &ended.way {
                 Way::Routine { at, .. } => {
                     let routine = self.routines.borrow_mut().remove(*at);
+                    let _running = trace::routine(ended.id);
                     routine(ended);
                 }
                 Way::Cell { cell, .. } => {
@@ -392,6 +397,7 @@ pub(super) fn mind_the_clock() {
 /// Sleeps alertably. Returns whether routines or APCs ran.
 pub(crate) fn sleep(timeout: Option<Duration>) -> bool {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let _alertable = trace::alertable(timeout);
     with_desk(|desk| matches!(desk.wait(deadline, true, || None::<()>), Outcome::Ran))
 }
 
@@ -482,6 +488,7 @@ impl Thread {
             let _ = lane.enter(Wait::No);
             lane.reap();
         }
+        trace::apc_queued();
         let mut apc = Some(apc);
         lane.work(|books| {
             if !books.ended
@@ -551,6 +558,7 @@ impl Blocking {
                 return;
             }
             self.awake.set(0);
+            let _alertable = trace::alertable(None);
             while !matches!(desk.wait(None, true, woken), Outcome::Found(())) {}
         });
     }
