@@ -238,9 +238,9 @@ impl Books {
                     self.not_found(lane, completion.token.opposite());
                 }
             }
-            // If another thread is on its way to sleep here, it was meant for that one.
-            About::Woken if lane.is_mine() => {}
-            About::Woken => self.after().rouse |= lane.sleepers.load(Ordering::SeqCst) > 0,
+            // If a thread sleeps here, or is on its way, it was meant for that one.
+            About::Woken if lane.sleepers.load(Ordering::SeqCst) == 0 => {}
+            About::Woken => self.after().rouse = true,
             About::Watched => {
                 let watched = self.watches.try_remove(completion.token.at as usize);
                 watched.into_iter().for_each(|watched| watched.store(false, Ordering::SeqCst));

@@ -57,6 +57,8 @@ pub(super) struct Line {
     flight: Option<Flight>,
     standing: Option<Standing>,
     pub(super) direction: Direction,
+    /// What has come in: bytes of a stream, or datagrams.
+    taken_in: u64,
     /// Receives in a row that have emptied the socket.
     calm: u8,
     /// The last receive emptied the socket: the next one need not try before it waits.
@@ -73,7 +75,7 @@ pub(super) struct Line {
 struct Surplus {
     /// Operations behind the first, so none if there is no first.
     rest: VecDeque<Box<Request>>,
-    /// What has been received and nobody has asked for yet, with the number of the receive that had taken it.
+    /// What has been received and nobody has asked for yet, with its position in the stream, in that order.
     held: VecDeque<(u64, Held)>,
     /// The descriptor of a handle that was dropped, while the kernel may not have seen all that names it.
     kept: Option<OwnedFd>,
@@ -103,9 +105,6 @@ enum Held {
     End(Result<usize>),
 }
 
-/// The place of what came by itself: behind all that receives had taken.
-const LAST: u64 = u64::MAX;
-
 impl Line {
     pub(super) fn new(handle: &Arc<Handle>, direction: Direction) -> Self {
         Self {
@@ -115,6 +114,7 @@ impl Line {
             surplus: None,
             flight: None,
             standing: None,
+            taken_in: 0,
             calm: CALM,
             drained: false,
             stalled: false,
@@ -225,7 +225,8 @@ impl Line {
     /// Ends `request` with what is held.
     fn fill(&mut self, mut request: Box<Request>) -> Ended {
         let all = &mut self.surplus.as_mut().expect("asked only when something is held").held;
-        let (_, held) = all.front_mut().expect("asked only when something is held");
+        let (position, held) = all.front_mut().expect("asked only when something is held");
+        request.in_flight.position = *position;
         let mut used_up = true;
         let result = match (&mut request.operation, held) {
             (Operation::RecvPooled { buffer, .. }, Held::Data(data, 0)) => {
@@ -233,11 +234,13 @@ impl Line {
                 Ok(buffer.len())
             }
             (Operation::RecvPooled { buffer, .. }, Held::Data(data, taken)) => {
+                request.in_flight.position += *taken as u64;
                 *buffer = Buffer::from(data[*taken..].to_vec());
                 Ok(buffer.len())
             }
             (Operation::Recv { buffer }, Held::Data(data, taken)) => {
                 let bytes = buffer.capacity().min(data.len() - *taken);
+                request.in_flight.position += *taken as u64;
                 buffer.clear();
                 buffer.0.append(&data[*taken..*taken + bytes]);
                 *taken += bytes;
@@ -272,10 +275,23 @@ impl Line {
             }
             _ => return,
         };
-        let number = ended.id.number;
+        self.hold(ended.in_flight.position, held);
+    }
+
+    /// Holds something at its position, which counts from where its first bytes that are left stand.
+    fn hold(&mut self, position: u64, held: Held) {
         let all = &mut self.surplus().held;
-        let at = all.iter().position(|(other, _)| *other > number).unwrap_or(all.len());
-        all.insert(at, (number, held));
+        let stands = |(at, held): &(u64, Held)| *at + if let Held::Data(_, taken) = held { *taken as u64 } else { 0 };
+        let at = all.iter().position(|other| stands(other) > position).unwrap_or(all.len());
+        all.insert(at, (position, held));
+    }
+
+    /// The position of something that has just come in.
+    #[inline]
+    fn take_in(&mut self, units: u64) -> u64 {
+        let position = self.taken_in;
+        self.taken_in += units;
+        position
     }
 }
 
@@ -387,6 +403,12 @@ impl Books {
         }
         let step = request.advance(completion.result);
         if line.direction == Direction::Receive {
+            request.in_flight.position = line.taken_in;
+            line.taken_in += match (&request.operation, completion.result) {
+                (Operation::RecvFrom { .. }, _) => 1,
+                (Operation::Recv { buffer }, _) if buffer.capacity() == 0 => 0, // poll's mask
+                (_, bytes) => bytes.max(0) as u64,
+            };
             line.drained = !completion.nonempty;
             line.calm = if completion.nonempty { 0 } else { line.calm.saturating_add(1) };
         }
@@ -459,6 +481,8 @@ impl Books {
             let buffer = queues.chosen(group, pool.0, index, completion.result).unwrap_or_default();
             first.operation = Operation::Recv { buffer };
             first.moved = bytes;
+            first.in_flight.position = line.taken_in;
+            line.taken_in += bytes as u64;
             let request = line.shift().expect("looked at above");
             self.received(lane, at, request.end(Ok(bytes)));
             return if self.lines[at].holds() { self.go_on(lane, at) };
@@ -471,8 +495,11 @@ impl Books {
         let mut starving = false;
         match (completion.result, data) {
             _ if line.deaf => {}
-            (1.., Some(data)) => line.surplus().held.push_back((LAST, Held::Data(data, 0))),
-            (0.., _) => line.surplus().held.push_back((LAST, Held::End(Ok(0)))),
+            (1.., Some(data)) => {
+                let position = line.take_in(data.len() as u64);
+                line.hold(position, Held::Data(data, 0));
+            }
+            (0.., _) => line.hold(u64::MAX, Held::End(Ok(0))),
             (result, _) if result == -libc::ECANCELED => {} // by us, or by the exit of a thread
             (result, _) if result == -libc::EINVAL => queues.no_standing_receives(),
             (result, _) if result == -libc::ENOBUFS => {
@@ -480,7 +507,7 @@ impl Books {
                 // A receive into a buffer of its own, first in line by now, needs none of the pool's.
                 starving = line.first.as_ref().is_some_and(|first| first.pool().is_some());
             }
-            (result, _) => line.surplus().held.push_back((LAST, Held::End(Err(Error::from_errno(-result))))),
+            (result, _) => line.hold(u64::MAX, Held::End(Err(Error::from_errno(-result)))),
         }
         if line.standing.is_none() && line.surplus.as_ref().is_some_and(|surplus| surplus.kept.is_some()) {
             self.lines.remove(at); // nothing else was left of its handle
@@ -633,9 +660,13 @@ impl Line {
                 buffer.clear();
                 Held::Datagram(data, from.take())
             }
-            (_, result) => Held::End(result),
+            (_, result) => {
+                request.in_flight.position = u64::MAX;
+                Held::End(result)
+            }
         };
-        self.surplus().held.push_back((LAST, held));
+        let position = request.in_flight.position;
+        self.hold(position, held);
     }
 
     /// Does what waited for operations to end: shutting the sending half, closing the descriptor.

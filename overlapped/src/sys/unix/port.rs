@@ -219,9 +219,11 @@ impl Port {
             if batch < BATCH {
                 lane.since_enter.store(batch + 1, Ordering::Relaxed);
                 if let Some(delivered) = self.take(lane, batch) {
+                    self.unlist(worker);
                     return Ok(delivered);
                 }
                 if polled || deadline.is_some_and(|deadline| deadline <= Instant::now()) && !poll {
+                    self.unlist(worker);
                     return Err(Error::WAIT_TIMEOUT);
                 }
             }
@@ -370,12 +372,23 @@ impl Port {
         if sched.position(worker).is_none() {
             sched.waiters.push(Arc::clone(worker));
             self.publish(&sched);
-            // Cleared before the look that follows: a wake-up from here on is either seen by that or ends the sleep. One that was
-            // meant for a former holder may have set it.
-            lane.awake();
-            lane.set_holder(Holder::Waiting);
         }
+        // Cleared before the look that follows: a wake-up from here on is either seen by that or ends the sleep. One that was
+        // meant for a former holder may have set it.
+        lane.awake();
+        lane.set_holder(Holder::Waiting);
         true
+    }
+
+    /// The worker waits no longer.
+    fn unlist(&self, worker: &Arc<Worker>) {
+        if self.somebody_waits() {
+            let mut sched = self.sched.lock();
+            if let Some(at) = sched.position(worker) {
+                sched.waiters.remove(at);
+                self.publish(&sched);
+            }
+        }
     }
 
     /// The worker has slept. If a later comer waits and there is something to do, the lane goes to that one (P02).
@@ -393,9 +406,11 @@ impl Port {
                 let heir = sched.waiters.remove(at + 1 + offset);
                 self.hand_over(&mut sched, lane, &heir);
             }
-            _ => {
+            _ if lane.ready_len() > 0 || self.posted_len.load(Ordering::SeqCst) > 0 || sched.waiters.len() == 1 => {
                 sched.waiters.remove(at);
             }
+            // Woken for nothing, as far as can be seen from here: it keeps its place, until it has taken something.
+            _ => {}
         }
         self.publish(&sched);
         if !sched.waiters.is_empty() {

@@ -23,6 +23,8 @@ pub struct InFlight {
     pub(super) message: Option<Box<Message>>,
     /// The buffer group that the kernel was told to choose from.
     pub(super) group: u16,
+    /// Where what it received stands in the stream.
+    pub(super) position: u64,
     /// It was in the kernel before.
     pub(super) again: bool,
     /// A connect that goes on by itself, and is only waited for.
