@@ -251,8 +251,11 @@ impl Port {
         };
         let delivered = delivered.or_else(|| self.steal(lane).map(Delivered::Ended))?;
         // What is left is for whoever waits.
-        if self.somebody_waits() && (lane.has_work() || self.posted_len.load(Ordering::SeqCst) > 0) {
-            self.release_one();
+        if self.somebody_waits() {
+            lane.reap(); // it may be a wake-up only
+            if lane.ready_len() > 0 || self.posted_len.load(Ordering::SeqCst) > 0 {
+                self.release_one();
+            }
         }
         Some(delivered)
     }
