@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use common::*;
 use overlapped::{Buffer, BufferPool, CompletionPort, Error, OperationId, Packet};
@@ -33,16 +33,10 @@ struct Progress {
 
 type Port = CompletionPort<Arc<Stream>, ()>;
 
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|value| value.parse().ok())
-}
-
 #[test]
 fn bytes_are_accounted_for_in_order_whatever_is_cancelled_or_times_out() {
-    let seed = variable("OVERLAPPED_SEED")
-        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64);
+    let seed = seed();
     let rounds = variable("OVERLAPPED_ROUNDS").unwrap_or(6);
-    println!("OVERLAPPED_SEED={seed}");
     for round in 0..rounds {
         let seed = seed.wrapping_add(round);
         watched_for(Duration::from_secs(60), move || one_round(seed));

@@ -3,15 +3,22 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::future::{Future, IntoFuture};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::resume_unwind;
-use std::sync::mpsc;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use overlapped::done::Done;
 use overlapped::net::{TcpListener, TcpStream, UdpSocket};
-use overlapped::{Associated, Buffer, CompletionPort, Error, OperationId, Packet, Result};
+use overlapped::{
+    Associated, Buffer, Completion, CompletionPort, Error, Operation, OperationId, Packet, Result, alertable,
+};
 
 /// How long a test may take before it counts as hung. Never a measure of speed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,6 +81,59 @@ pub fn plain_pair() -> (std::net::TcpStream, std::net::TcpStream) {
     peer.set_read_timeout(Some(LONG)).unwrap();
     peer.set_write_timeout(Some(LONG)).unwrap();
     (ours, peer)
+}
+
+/// A connection whose one end is a handle without a port; the other is the test's.
+pub fn free_pair() -> (TcpStream, std::net::TcpStream) {
+    let (ours, peer) = plain_pair();
+    (ours.into(), peer)
+}
+
+/// A listener without a port, and its address.
+pub fn free_listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// A datagram socket without a port, and its address.
+pub fn free_udp() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+/// `connections` clients at once, each of which sends `len` bytes in random pieces and checks that they come back, and that nothing
+/// comes behind them.
+pub fn echo_clients(address: SocketAddr, connections: u64, len: u64) {
+    let clients: Vec<_> = (0..connections)
+        .map(|seed| {
+            thread::spawn(move || {
+                let (mut client, mut random, mut offset) = (connect(address), Random(seed), 0);
+                while offset < len {
+                    // Small enough for the buffers of two sockets: nobody waits for the other.
+                    let piece = (1 + random.below(8000)).min(len - offset);
+                    write_pattern(&mut client, seed, offset, piece as usize);
+                    read_pattern(&mut client, seed, offset, piece as usize);
+                    offset += piece;
+                }
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+                assert_eq!(client.read(&mut [0]).unwrap(), 0, "more came back than was sent");
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap_or_else(|panic| resume_unwind(panic));
+    }
+}
+
+/// Runs what is queued to this thread until `condition` holds; `what` says for whom it failed.
+pub fn run_until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LONG, "waited in vain: {what}");
+        alertable::sleep(Duration::from_millis(100));
+    }
 }
 
 pub fn listener<K, M>(port: &CompletionPort<K, M>, key: K) -> (Associated<TcpListener, K>, SocketAddr)
@@ -253,6 +313,104 @@ impl Random {
     }
 }
 
+/// A number from the environment.
+pub fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
+/// The seed of a random test: printed, and taken back from `OVERLAPPED_SEED`.
+pub fn seed() -> u64 {
+    let new = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = variable("OVERLAPPED_SEED").unwrap_or_else(new);
+    println!("OVERLAPPED_SEED={seed}");
+    seed
+}
+
+/// Runs a future on this thread with nothing but the standard library: it parks between polls.
+pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future.into_future());
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// A waker that counts.
+#[derive(Default)]
+pub struct Wakes(AtomicUsize);
+
+impl Wakes {
+    pub fn new() -> (Arc<Self>, Waker) {
+        let wakes = Arc::<Self>::default();
+        (Arc::clone(&wakes), wakes.into())
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Polls once with a waker that does nothing.
+pub fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Starts a future: polls it, and says that it is not ready.
+pub fn start<F: Future + Unpin>(future: &mut F) {
+    assert!(poll(future).is_pending(), "it has ended, and should not have");
+}
+
+/// A future that was started, and may have ended at once.
+pub struct Started<T: Done> {
+    future: Completion<T>,
+    done: Option<T>,
+}
+
+impl<T: Done> Started<T> {
+    pub fn new(operation: Operation<T>) -> Self {
+        let mut future = operation.into_future();
+        let done = match poll(&mut future) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        };
+        Self { future, done }
+    }
+
+    pub fn cancel(&mut self) {
+        self.future.cancel();
+    }
+
+    /// Waits for its end.
+    pub fn finish(self) -> T {
+        self.done.unwrap_or_else(|| block_on(self.future))
+    }
+}
+
+/// Tells another thread at its end that all is over, also if this one fails.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Uses the processor until `done` says so; the thread never sleeps.
 pub fn spin_until(done: impl Fn() -> bool) {
     while !done() {
@@ -276,6 +434,19 @@ pub fn descriptors() -> usize {
 /// Threads of this process.
 pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// Processor time that this thread has used.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Whether a thread of this process (by its id) sleeps or is blocked.
+pub fn sleeps(thread: rustix::thread::Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    // The name is in parentheses and may hold anything; the state comes behind it.
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
 }
 
 /// Memory of this process that is in use, in bytes.

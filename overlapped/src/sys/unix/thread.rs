@@ -418,11 +418,13 @@ pub(super) fn push_forward(watch: impl FnOnce(&Lane)) -> bool {
     }
     let engaged = HERE.try_with(|desk| {
         let lane = &*desk.lane;
+        // In this order: what comes from now on rings.
+        let bell = lane.engine().hang_bell();
         lane.feed(None);
         let _ = lane.enter(Wait::No); // what it could not hand over goes with the next try
         lane.reap();
         let engaged = lane.is_engaged();
-        if engaged {
+        if engaged && bell.is_ok() {
             watch(lane);
         }
         engaged

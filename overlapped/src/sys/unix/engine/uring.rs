@@ -12,7 +12,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -172,6 +172,8 @@ pub(crate) struct Ring {
     can_message: bool,
     /// The eventfd's poll has ended and has to be armed again.
     deaf: AtomicBool,
+    /// Tells another ring that there is work in this one, which is owned: a poll of the ring itself does not.
+    bell: OnceLock<OwnedFd>,
 }
 
 /// What of a ring lies behind the lane's lock.
@@ -297,6 +299,7 @@ impl Ring {
             can_gather,
             can_message: false,
             deaf: AtomicBool::new(false),
+            bell: OnceLock::new(),
         };
         let mut queues = Queues {
             backlog: VecDeque::new(),
@@ -369,10 +372,24 @@ impl Ring {
         unsafe { libc::syscall(libc::SYS_io_uring_register, -1, REGISTER_SEND_MSG_RING, &raw const entry, 1) == 0 }
     }
 
-    /// One completion [`About::Watched`] when `other`, which is called `name`, has completions.
+    /// Makes [`Self::watch`] work for a ring that is owned. By its owner, who then sleeps in another one.
+    pub(crate) fn hang_bell(&self) -> Result<()> {
+        match self.bell.get() {
+            Some(bell) => _ = rustix::io::read(bell, &mut [0; 8]), // what it has rung for has been seen to
+            None => {
+                let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+                self.ring.submitter().register_eventfd(bell.as_raw_fd())?;
+                let _ = self.bell.set(bell);
+            }
+        }
+        Ok(())
+    }
+
+    /// One completion [`About::Watched`] when `other`, which is called `name`, has completions or, if it is owned, work.
     pub(crate) fn watch(&self, queues: &mut Queues, other: &Ring, name: usize) {
-        let entry = opcode::PollAdd::new(Fd(other.ring.as_raw_fd()), libc::POLLIN as u32).build();
-        // SAFETY: the entry points to nothing; the other ring's descriptor lives as long as the port, as does this ring's.
+        let watched = other.bell.get().map_or(other.ring.as_raw_fd(), AsRawFd::as_raw_fd);
+        let entry = opcode::PollAdd::new(Fd(watched), libc::POLLIN as u32).build();
+        // SAFETY: the entry points to nothing. A descriptor that has been closed by then is refused, and the watch over.
         unsafe { self.push(queues, entry.user_data(Token::new(About::Watched, name, 0).user_data())) };
     }
 
