@@ -3,18 +3,35 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// Where servers listen and clients connect unless told otherwise.
 pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:9190";
 
-/// Echo servers on a completion port, a verifying client and a load generator.
+/// Echo servers in four models of overlapped I/O, a verifying client and a load generator.
 #[derive(Debug, Parser)]
 #[command(name = "ovl", version, about, max_term_width = 100)]
 #[command(after_help = "Start with `ovl demo`. Or, in two terminals: `ovl serve` and `ovl client`.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The arguments of this process. Ends it, with 2, if they are wrong.
+    pub(crate) fn of_this_process() -> Self {
+        let cli = Self::parse();
+        if let Command::Serve(options) = &cli.command
+            && let Err(wrong) = options.suit_the_model()
+        {
+            let mut command = Self::command();
+            command.build();
+            let serve = command.find_subcommand_mut("serve").expect("it was parsed");
+            serve.error(ErrorKind::ArgumentConflict, wrong).exit();
+        }
+        cli
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,16 +49,27 @@ pub(crate) enum Command {
 /// How a server hears that an operation has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Model {
-    /// A completion port: any worker takes the next packet
+    /// A completion port: what ends is a packet in its queue, and any worker takes the next
     #[default]
     Port,
+    /// Completion routines: the thread that started an operation is called at its end, while it sleeps alertably
+    Routine,
+    /// Events: each operation sets one at its end. A thread can wait for 64, one of them its own: N connections need N/63 threads
+    Event,
+    /// Futures: a task for each connection awaits one operation after the other
+    Async,
 }
 
 impl Model {
+    pub(crate) const ALL: [Self; 4] = [Self::Port, Self::Routine, Self::Event, Self::Async];
+
     /// As it is written on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Port => "port",
+            Self::Routine => "routine",
+            Self::Event => "event",
+            Self::Async => "async",
         }
     }
 }
@@ -60,12 +88,17 @@ pub(crate) struct Serve {
     /// Address to listen on, as HOST:PORT; port 0 picks a free one. Can be given several times
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADDRESS, value_parser = address)]
     pub(crate) listen: Vec<String>,
-    /// Threads that take packets from the port [default: twice the concurrency]
+    /// Model port: threads that take packets [default: twice the concurrency]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) workers: Option<u16>,
-    /// How many workers may run at once, not counting those that are blocked; 0 means one per processor
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) concurrency: u16,
+    /// Model port: how many workers may run at once, not counting those that are blocked; 0 means one per processor
+    /// [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<u16>,
+    /// Models routine and async: threads, which share the listeners; each serves whom it has accepted. Model event: threads to
+    /// begin with, among which handles are shared out; more are started when these are full [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) threads: Option<u16>,
     /// Bytes that one receive takes at most (50, 16K, 1M)
     #[arg(long, value_name = "BYTES", default_value = "16K", value_parser = buffer_size)]
     pub(crate) buffer_size: usize,
@@ -82,9 +115,33 @@ pub(crate) struct Serve {
     /// How long echoes in flight may take to finish after the first Ctrl-C
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub(crate) grace: Duration,
+    /// Record what the library does in a file that https://ui.perfetto.dev and chrome://tracing open
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
     /// End when the process that started this one ends
     #[arg(long, hide = true)]
     pub(crate) end_with_parent: bool,
+}
+
+impl Serve {
+    /// Not each flag means something to each model. For one that does not: what to do instead.
+    fn suit_the_model(&self) -> Result<(), String> {
+        let model = self.model.name();
+        match self.model {
+            Model::Port if self.threads.is_some() => {
+                Err("--threads needs --model routine, event or async: the threads of a port are its --workers"
+                    .to_owned())
+            }
+            Model::Routine | Model::Event | Model::Async if self.workers.is_some() => {
+                Err(format!("--workers needs --model port: how many threads model {model} has is said with --threads"))
+            }
+            Model::Routine | Model::Event | Model::Async if self.concurrency.is_some() => Err(format!(
+                "--concurrency needs --model port: nothing but a port keeps threads from running; how many model {model} has \
+                 is said with --threads"
+            )),
+            Model::Port | Model::Routine | Model::Event | Model::Async => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -162,7 +219,7 @@ pub(crate) struct Load {
 #[command(after_help = "Exit code: 0 only if every byte came back right.")]
 pub(crate) struct Demo {
     /// How long to run each model
-    #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = duration)]
+    #[arg(short, long, value_name = "TIME", default_value = "2.5s", value_parser = duration)]
     pub(crate) duration: Duration,
     /// Connections to drive it with
     #[arg(short, long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -170,6 +227,9 @@ pub(crate) struct Demo {
     /// Bytes in a message
     #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = message_size)]
     pub(crate) size: usize,
+    /// Write the result as a web page, too: one file, with pictures, that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// `HOST:PORT`, looked up later.
@@ -245,7 +305,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

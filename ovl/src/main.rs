@@ -1,4 +1,4 @@
-//! `ovl`: echo servers on a completion port, a client and a load generator that verify every byte.
+//! `ovl`: echo servers in four models of overlapped I/O, a client and a load generator that verify every byte.
 
 mod arrivals;
 mod cli;
@@ -11,14 +11,14 @@ mod report;
 mod serve;
 mod signals;
 mod text;
+mod trace;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let result = match &Cli::parse().command {
+    let result = match &Cli::of_this_process().command {
         Command::Demo(options) => demo::run(options),
         Command::Serve(options) => serve::run(options),
         Command::Client(options) => client::run(options),

@@ -44,6 +44,9 @@ pub(crate) struct Report {
     pub(crate) bytes_per_s: f64,
     pub(crate) bytes_verified: u64,
     pub(crate) latency_us: Option<Latency>,
+    /// The same in full, in nanoseconds.
+    #[serde(skip)]
+    pub(crate) latency: Histogram<u64>,
     pub(crate) faults: Faults,
     pub(crate) errors: Vec<Failure>,
 }
@@ -214,6 +217,7 @@ impl Report {
             bytes_per_s: rate(bytes as f64),
             bytes_verified: measured.bytes_verified,
             latency_us: Latency::of(&measured.latency),
+            latency: measured.latency,
             faults: measured.faults,
             errors: measured.failures.list(),
         }

@@ -1,20 +1,37 @@
 //! `ovl serve`: what the echo servers of all models have in common.
 
+mod desk;
+mod event;
+mod futures;
+mod guests;
 mod port;
 mod roster;
+mod routine;
+mod summary;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
-use overlapped::Error;
+use overlapped::net::{TcpListener, UdpSocket};
+use overlapped::{Buffer, CompletionPort, Error};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::cli::{Model, Serve};
-use crate::{limits, signals, text};
+use crate::{limits, text, trace};
+use desk::{Desk, Hearing};
+use summary::Stopped;
+
+/// Receives outstanding on each datagram socket: so many can arrive while others are echoed.
+const DATAGRAMS: usize = 16;
+
+/// Room for the largest datagram.
+fn datagram_buffer() -> Buffer {
+    Buffer::with_capacity(65_535)
+}
 
 /// Serves until a signal ends it and returns the exit code.
 pub(crate) fn run(options: &Serve) -> Result<u8> {
@@ -23,9 +40,17 @@ pub(crate) fn run(options: &Serve) -> Result<u8> {
     }
     limits::raise_descriptors();
     let started = Instant::now();
-    let summary = match options.model {
-        Model::Port => port::serve(options)?,
-    };
+    let summary = trace::recorded(options.trace.as_deref(), || {
+        let setup = Setup::new(options)?;
+        let desk = Arc::clone(&setup.desk);
+        match options.model {
+            Model::Port => port::serve(setup)?,
+            Model::Routine => routine::serve(setup)?,
+            Model::Event => event::serve(setup)?,
+            Model::Async => futures::serve(setup)?,
+        }
+        Ok(desk.summary())
+    })?;
     say(format_args!("{}", Stopped { summary, after: started.elapsed() }));
     Ok(0)
 }
@@ -36,96 +61,82 @@ fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// The key of every handle: what went through it.
-///
-/// Counted here and summed up at the end, so that workers share no counter. One operation of a connection is outstanding
-/// at a time, which is why a load and a store do for an addition.
-#[derive(Debug, Default)]
-struct Tally {
-    /// The connection's number, from 1; 0 for other handles.
-    number: u64,
-    messages: AtomicU64,
-    bytes: AtomicU64,
-    /// A receive is outstanding, and so no send.
-    receiving: AtomicBool,
+/// What a server of any model begins with.
+struct Setup<'a> {
+    options: &'a Serve,
+    desk: Arc<Desk>,
+    hearing: Hearing,
+    listeners: Vec<TcpListener>,
+    sockets: Vec<UdpSocket>,
+    addresses: Addresses,
 }
 
-impl Tally {
-    fn of(number: u64) -> Self {
-        Self { number, ..Self::default() }
-    }
-
-    /// Counts an echo of this many bytes.
-    fn echoed(&self, bytes: usize) {
-        self.messages.store(self.messages.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        self.bytes.store(self.bytes.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
-    }
-
-    /// The same, where several workers may count at once.
-    fn echoed_shared(&self, bytes: usize) {
-        self.messages.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-}
-
-/// What a server did in its life.
-#[derive(Debug, Default)]
-struct Summary {
-    connections: u64,
-    peak: u64,
-    messages: u64,
-    bytes: u64,
-    /// Connections closed for idleness.
-    idle: u64,
-    /// Connections that the end of the grace period cut off.
-    cut_off: u64,
-    errors: BTreeMap<u32, u64>,
-}
-
-impl Summary {
-    fn add(&mut self, tally: &Tally) {
-        self.messages += tally.messages.load(Ordering::Relaxed);
-        self.bytes += tally.bytes.load(Ordering::Relaxed);
-    }
-
-    fn add_error(&mut self, error: Error) {
-        *self.errors.entry(error.code()).or_default() += 1;
-    }
-}
-
-/// The summary as it is printed.
-struct Stopped {
-    summary: Summary,
-    after: Duration,
-}
-
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { summary, after } = self;
-        let number = text::thousands;
-        writeln!(f, "stopped after {}", text::time(*after))?;
-        writeln!(f, "  connections  {} (peak {})", number(summary.connections), number(summary.peak))?;
-        writeln!(f, "  messages     {}", number(summary.messages))?;
-        writeln!(f, "  bytes        {} ({})", number(summary.bytes), text::size(summary.bytes))?;
-        write!(f, "  errors       {}", number(summary.errors.values().sum()))?;
-        for (code, times) in &summary.errors {
-            write!(f, "\n    {} times: {}", number(*times), Error::from_code(*code))?;
+impl<'a> Setup<'a> {
+    fn new(options: &'a Serve) -> Result<Self> {
+        let (desk, hearing) = Desk::new(options)?;
+        let (mut listeners, mut sockets, mut addresses) = (Vec::new(), Vec::new(), Addresses(Vec::new()));
+        for address in &options.listen {
+            let (listener, socket) =
+                bind(address, options.udp).with_context(|| format!("cannot listen on {address}"))?;
+            addresses.0.push(listener.local_addr()?.to_string());
+            listeners.push(listener);
+            if let Some(socket) = socket {
+                addresses.0.push(format!("{}/udp", socket.local_addr()?));
+                sockets.push(socket);
+            }
         }
-        if summary.idle > 0 {
-            write!(f, "\n  idle         {} closed by --idle-timeout", text::count(summary.idle, "connection"))?;
-        }
-        if summary.cut_off > 0 {
-            write!(
-                f,
-                "\n  cut off      {} still busy when --grace was over",
-                text::count(summary.cut_off, "connection")
-            )?;
-        }
-        Ok(())
+        Ok(Self { options, desk, hearing, listeners, sockets, addresses })
+    }
+
+    /// Threads to begin with.
+    fn threads(&self) -> usize {
+        self.options.threads.map_or(1, usize::from)
+    }
+
+    /// What the main thread does from the ready lines to the end of the grace, in the models without a port. At the first signal it
+    /// closes listeners and sockets, and has `stop` tell the threads to let everybody go.
+    fn conduct(&self, engine: &str, stop: impl Fn()) {
+        let (model, threads) = (self.options.model.name(), text::count(self.threads() as u64, "thread"));
+        self.addresses.announce(format_args!("model {model}, engine {engine}, {threads}"));
+        self.desk.conduct(&self.hearing, self.options.grace, || {
+            self.listeners.iter().for_each(TcpListener::close);
+            self.sockets.iter().for_each(UdpSocket::close);
+            stop();
+        });
     }
 }
 
-/// Calls `first` at the first SIGINT or SIGTERM.
-fn on_signal(first: impl FnOnce(&'static str) + Send + 'static) -> Result<()> {
-    signals::two_stage(first).context("cannot catch signals")
+/// What operations run on. Asked first, so that threads and tasks need not say each that there is none.
+fn engine() -> Result<&'static str> {
+    let port: CompletionPort = CompletionPort::builder().concurrency(1).build().context("cannot use io_uring")?;
+    Ok(port.engine())
+}
+
+/// Where the server listens.
+struct Addresses(Vec<String>);
+
+impl Addresses {
+    /// Prints the ready lines.
+    fn announce(&self, how: fmt::Arguments<'_>) {
+        self.0.iter().for_each(|address| say(format_args!("listening on {address} ({how})")));
+    }
+}
+
+/// Binds a listener and, if wanted, a datagram socket with the same port.
+fn bind(address: &str, udp: bool) -> Result<(TcpListener, Option<UdpSocket>)> {
+    let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+    let mut attempts = 20;
+    loop {
+        let listener = TcpListener::bind(&addresses[..])?;
+        if !udp {
+            return Ok((listener, None));
+        }
+        let picked = addresses.iter().any(|address| address.port() == 0);
+        match UdpSocket::bind(listener.local_addr()?) {
+            Ok(socket) => return Ok((listener, Some(socket))),
+            // The system picked a port that is free for TCP only: let it pick another.
+            Err(Error::ADDRESS_IN_USE) if picked && attempts > 0 => attempts -= 1,
+            Err(error) => return Err(error).context("UDP"),
+        }
+    }
 }

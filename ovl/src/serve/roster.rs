@@ -1,122 +1,94 @@
-//! Who is connected, and who has to wait.
+//! How many are connected, and who has to wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use overlapped::Associated;
-use overlapped::net::{TcpListener, TcpStream};
+use overlapped::net::TcpStream;
 
-use super::{Summary, Tally};
+use super::summary::Summary;
 
-pub(super) type Connection = Associated<TcpStream, Tally>;
-pub(super) type Door = Associated<TcpListener, Tally>;
+/// Something to be done later, by whoever comes to it: lets a listener accept, or starts again what a shortage has stopped.
+pub(super) type Later = Box<dyn FnOnce() + Send>;
 
-/// The connections being served, those that wait for a place, and the listeners that do not accept meanwhile.
-#[derive(Debug, Default)]
+/// The places of a server, those who wait for one, and the listeners that do not accept meanwhile.
+#[derive(Default)]
 pub(super) struct Roster {
-    most: Option<usize>,
-    serving: HashMap<u64, Connection>,
-    /// Admitted, and about to be in `serving`.
-    entering: usize,
-    /// Came in through another listener's accept when the last place was just taken: at most one a listener.
+    most: Option<u64>,
+    here: u64,
+    /// Came in through another listener's accept when the last place was just taken: at most one for each accept.
     waiting: VecDeque<TcpStream>,
-    /// Listeners without an accept outstanding, to be opened when there is room.
-    shut_doors: Vec<Door>,
+    /// Opens the listeners without an accept outstanding, when there is room.
+    shut_doors: Vec<Later>,
     stopping: bool,
     pub(super) summary: Summary,
 }
 
 /// What is to be done after somebody has left.
 pub(super) enum Next {
-    /// Serve this one in the place that has become free, and is reserved for it.
-    Serve(TcpStream),
+    /// Serve this one, who has the place that has become free, and this number.
+    Serve(TcpStream, u64),
     /// Let these accept again.
-    Open(Vec<Door>),
+    Open(Vec<Later>),
     /// That was the last one, and the server is stopping.
     Finish,
 }
 
 impl Roster {
-    pub(super) fn new(most: Option<usize>) -> Self {
+    pub(super) fn new(most: Option<u64>) -> Self {
         Self { most, ..Self::default() }
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping
+    pub(super) fn is_empty(&self) -> bool {
+        self.here == 0
     }
 
     fn has_room(&self) -> bool {
-        self.most.is_none_or(|most| self.serving.len() + self.entering < most)
+        self.most.is_none_or(|most| self.here < most)
     }
 
-    /// Gives the newcomer back, with a place reserved, if there is room for it; else it waits. A server that is stopping takes nobody in.
-    pub(super) fn admit(&mut self, newcomer: TcpStream) -> Option<TcpStream> {
+    /// Gives the newcomer a place and a number if there is room; else it waits. A server that is stopping takes nobody in.
+    pub(super) fn admit(&mut self, newcomer: TcpStream) -> Option<(TcpStream, u64)> {
         if self.stopping {
             return None;
         }
-        if self.has_room() {
-            self.entering += 1;
-            return Some(newcomer);
+        if !self.has_room() {
+            self.waiting.push_back(newcomer);
+            return None;
         }
-        self.waiting.push_back(newcomer);
-        None
+        Some((newcomer, self.take_place()))
     }
 
-    /// The number of the next connection.
-    pub(super) fn next_number(&mut self) -> u64 {
+    fn take_place(&mut self) -> u64 {
+        self.here += 1;
+        self.summary.peak = self.summary.peak.max(self.here);
         self.summary.connections += 1;
         self.summary.connections
     }
 
-    /// Puts one who was admitted on the list. False if the server has begun to stop since.
-    pub(super) fn enter(&mut self, connection: Connection) -> bool {
-        self.entering -= 1;
-        if self.stopping {
-            return false;
+    /// Whether a listener may accept. If not, what would `open` it is kept until it may.
+    pub(super) fn may_accept(&mut self, open: impl FnOnce() -> Later) -> bool {
+        let may = !self.stopping && self.has_room();
+        if !may && !self.stopping {
+            self.shut_doors.push(open());
         }
-        self.serving.insert(connection.key().number, connection);
-        self.summary.peak = self.summary.peak.max(self.serving.len() as u64);
-        true
+        may
     }
 
-    /// Whether the listener may accept; if not it is kept and opened later.
-    pub(super) fn may_open(&mut self, door: &Door) -> bool {
-        let open = !self.stopping && self.has_room();
-        if !open && !self.stopping {
-            self.shut_doors.push(door.clone());
-        }
-        open
-    }
-
-    /// Strikes a connection off the list.
-    pub(super) fn leave(&mut self, connection: &Connection) -> Next {
-        if self.serving.remove(&connection.key().number).is_some() {
-            self.summary.add(connection.key());
-        }
+    /// Gives a place back.
+    pub(super) fn leave(&mut self) -> Next {
+        self.here -= 1;
         if self.stopping {
-            return if self.serving.is_empty() { Next::Finish } else { Next::Open(Vec::new()) };
+            return if self.here == 0 { Next::Finish } else { Next::Open(Vec::new()) };
         }
         match self.waiting.pop_front() {
-            Some(stream) => {
-                self.entering += 1;
-                Next::Serve(stream)
-            }
+            Some(stream) => Next::Serve(stream, self.take_place()),
             None => Next::Open(std::mem::take(&mut self.shut_doors)),
         }
     }
 
-    /// From now on nobody comes in. Returns those who are still here.
-    pub(super) fn stop(&mut self) -> Vec<Connection> {
+    /// From now on nobody comes in.
+    pub(super) fn stop(&mut self) {
         self.stopping = true;
         self.waiting.clear();
         self.shut_doors.clear();
-        self.serving.values().cloned().collect()
-    }
-
-    /// The summary, with those in it who are still here.
-    pub(super) fn close(&mut self) -> Summary {
-        let mut summary = std::mem::take(&mut self.summary);
-        summary.cut_off = self.serving.len() as u64;
-        self.serving.drain().for_each(|(_, connection)| summary.add(connection.key()));
-        summary
     }
 }

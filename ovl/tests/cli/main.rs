@@ -3,5 +3,7 @@
 mod client;
 mod demo;
 mod load;
+mod models;
 mod serve;
 mod support;
+mod trace;

@@ -1,6 +1,7 @@
 //! Servers to talk to: the real one as a child process, and small faulty ones as threads.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -78,6 +79,11 @@ impl Server {
         stream
     }
 
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs").count()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id() as i32).expect("a process"), signal).expect("it runs");
     }
@@ -148,6 +154,14 @@ pub(crate) fn server(talk: impl Fn(TcpStream) + Clone + Send + 'static) -> Strin
         }
     });
     address
+}
+
+/// Sends a message and gets it back.
+pub(crate) fn echo(stream: &mut TcpStream, message: &[u8]) {
+    stream.write_all(message).expect("sends");
+    let mut echo = vec![0; message.len()];
+    stream.read_exact(&mut echo).expect("receives");
+    assert_eq!(echo, message);
 }
 
 /// Waits until something is so; fails the test if it never is.
