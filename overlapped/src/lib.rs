@@ -1,8 +1,13 @@
-//! Overlapped I/O for Linux programs: completion ports as Windows has them, on io_uring.
+//! Overlapped I/O for Linux programs, as Windows has it: completion ports, completion routines, events; on io_uring.
 //!
-//! An operation is *started* and runs while the program does something else. Its end is a packet in the queue of a
-//! [`CompletionPort`], from which any worker thread takes it. A handler may block: the port then lets another worker
-//! run. Every operation ends in exactly one packet, which hands back the handle and the buffer, whatever ended it.
+//! An operation is *started* and runs while the program does something else. Every operation has exactly one end, which hands back the
+//! handle and the buffer, whatever ended it. There are four ways to hear of it:
+//!
+//! - a packet in the queue of a [`CompletionPort`], from which any worker thread takes it. A handler may block: the port then lets
+//!   another worker run;
+//! - a routine ([`Operation::then`]), called on the thread that started the operation, in an [`alertable`] wait;
+//! - an [`Event`] ([`Operation::signal`]) that threads wait for;
+//! - a future: `.await`, under any executor or under [`alertable::block_on`].
 //!
 //! ```
 //! use overlapped::net::{TcpListener, TcpStream};
@@ -47,12 +52,15 @@
 //!
 //! # What is where
 //! - [`CompletionPort`], [`Packet`], [`Associated`]: the port, what it delivers, and a handle that delivers to it.
-//! - [`net`]: TCP and UDP sockets; [`fs`]: files. Their operations are methods of the *associated* handle.
+//! - [`net`]: TCP and UDP sockets; [`fs`]: files. Operations of a free handle give an [`Operation`], which ends in one of the types
+//!   in [`done`]; those of an associated one have the same names, start at once and end in a packet.
+//! - [`alertable`]: waits in which routines run, APCs; [`event`]: events and waits for them.
 //! - [`Buffer`], [`BufferPool`]: the memory that travels with an operation.
 //! - [`Error`]: one type, over a Win32 code.
 //!
 //! # What it does not do
-//! No TLS, no HTTP, no executor. It is not a readiness library: there is nothing to poll.
+//! No TLS, no HTTP, no executor (`block_on` runs one future). It is not a readiness library: there is nothing to poll.
+//! The feature `tracing` tells that crate what becomes of each operation: `docs/tracing.md` of the repository.
 //! What differs from Windows is listed, with the reason, in `docs/deviations.md` of the repository.
 
 pub mod alertable;

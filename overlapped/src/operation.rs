@@ -147,7 +147,9 @@ impl<T: Done> Future for Completion<T> {
             };
             match started {
                 Ok(id) => self.state = State::Started { handle, cell, id },
-                Err((error, operation)) => self.end(Operation { handle, operation, timeout, ends_as: PhantomData }, error),
+                Err((error, operation)) => {
+                    self.end(Operation { handle, operation, timeout, ends_as: PhantomData }, error)
+                }
             }
         }
         let State::Started { cell, .. } = &self.state else { panic!("a completion was polled after its end") };

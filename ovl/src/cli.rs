@@ -115,7 +115,7 @@ pub(crate) struct Serve {
     /// How long echoes in flight may take to finish after the first Ctrl-C
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub(crate) grace: Duration,
-    /// Record what the library does in a file that https://ui.perfetto.dev and chrome://tracing open
+    /// Record what the library does in a file that Perfetto (<https://ui.perfetto.dev>) and chrome://tracing open
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// End when the process that started this one ends

@@ -20,6 +20,7 @@ mod unix;
 pub(crate) use cell::Cell;
 pub use operation::OperationId;
 pub(crate) use operation::{Delivered, Ended, Kind, Operation, Request};
+#[cfg(unix)]
 pub use unix::Waited;
 #[cfg(unix)]
 pub(crate) use unix::{Descriptor, Event, Handle, InFlight, MAX_CONCURRENCY, Port, Way, advise_large_pages, thread};

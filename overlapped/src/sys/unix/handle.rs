@@ -1,6 +1,6 @@
 //! A handle: its descriptor, its key, and the seats of its two lines.
 //!
-//! The operations of a handle stand in a line for each direction ([`line`](super::line)); accepts and file operations, which have no
+//! The operations of a handle stand in a line for each direction ([`line`](mod@super::line)); accepts and file operations, which have no
 //! order, go straight to the kernel. A handle that is associated with a port has its lines in the port's lanes; a free one has
 //! them in the lanes of the threads that want to hear of their ends.
 
@@ -9,8 +9,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, OnceLock};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::{Relaxed, SeqCst}};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
@@ -146,11 +149,7 @@ impl Handle {
     }
 
     /// Binds a free handle to a port. It must have no other owner.
-    pub(crate) fn associate(
-        handle: Arc<Self>,
-        port: &Arc<Port>,
-        key: Box<dyn Any + Send + Sync>,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn associate(handle: Arc<Self>, port: &Arc<Port>, key: Box<dyn Any + Send + Sync>) -> Result<Arc<Self>> {
         if port.is_closed() {
             return Err(Error::ABANDONED_WAIT);
         }

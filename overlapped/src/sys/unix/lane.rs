@@ -125,6 +125,7 @@ pub(super) struct After {
     /// Lines whose next operation is to be issued elsewhere.
     pub(super) emigrants: Vec<usize>,
     /// Requests without an order that are to be issued elsewhere.
+    #[allow(clippy::vec_box, reason = "a request stays in its box")]
     pub(super) loose: Vec<Box<Request>>,
     /// Ends that nobody wants, to be dropped.
     pub(super) ended: Vec<Ended>,
@@ -271,22 +272,19 @@ impl Books {
             return self.deliver(lane, ended);
         }
         let (again, result) = match (loose.request.advance(completion.result), loose.ended_by) {
-            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, Some(error)) => {
-                (false, Err(error))
-            }
+            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, Some(error)) => (false, Err(error)),
             (Step::Done(result), Some(_)) => (false, result),
             // Cancelled although nobody asked for it, or to be looked at again: see `line_ended`.
-            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, None) => {
-                match loose.request.handle.is_closed() {
-                    true => (false, Err(loose.request.handle.closed_error())),
-                    false => (true, Ok(0)),
-                }
-            }
+            (Step::Done(Err(Error::OPERATION_ABORTED)) | Step::Again, None) => match loose.request.handle.is_closed() {
+                true => (false, Err(loose.request.handle.closed_error())),
+                false => (true, Ok(0)),
+            },
             // A standing accept that the kernel ended, although neither we nor the listener did.
             (Step::Done(result), None) => {
                 let goes_on = loose.request.is_standing_accept() && super::handle::passes(&result);
                 if goes_on {
-                    let ended = loose.request.handle.accepted(loose.request.id, result, true, loose.request.way.again());
+                    let ended =
+                        loose.request.handle.accepted(loose.request.id, result, true, loose.request.way.again());
                     self.deliver(lane, ended);
                 }
                 (goes_on, result)
@@ -322,7 +320,9 @@ impl Books {
         let mut found = None;
         for item in self.take_ready() {
             match item {
-                Item::Ended(ended) if ended.id == operation && std::ptr::eq(&*ended.handle, handle) => found = Some(ended),
+                Item::Ended(ended) if ended.id == operation && std::ptr::eq(&*ended.handle, handle) => {
+                    found = Some(ended)
+                }
                 item => self.queue(item),
             }
         }

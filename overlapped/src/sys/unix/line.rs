@@ -16,10 +16,10 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::{Handle, Way};
 use super::engine::{About, Completion, Token};
 use super::lane::{Books, Lane};
 use super::request::Step;
+use super::{Handle, Way};
 use crate::sys::{Ended, Kind, Operation, Request};
 use crate::{Buffer, BufferPool, Error, Result};
 
@@ -42,7 +42,9 @@ pub(super) fn direction(operation: &Operation) -> Option<Direction> {
         | Operation::Send { .. }
         | Operation::SendVectored { .. }
         | Operation::SendTo { .. } => Some(Direction::Send),
-        Operation::Accept { .. } | Operation::ReadAt { .. } | Operation::WriteAt { .. } | Operation::Sync { .. } => None,
+        Operation::Accept { .. } | Operation::ReadAt { .. } | Operation::WriteAt { .. } | Operation::Sync { .. } => {
+            None
+        }
     }
 }
 
@@ -187,7 +189,9 @@ impl Line {
     fn is_served(&self, lane: &Lane) -> bool {
         match (&self.standing, &self.first, &self.surplus) {
             (Some(standing), Some(first), None) => {
-                !standing.ending && first.way.is_at_home(lane) && first.pool().is_some_and(|pool| Arc::ptr_eq(&standing.pool.0, &pool.0))
+                !standing.ending
+                    && first.way.is_at_home(lane)
+                    && first.pool().is_some_and(|pool| Arc::ptr_eq(&standing.pool.0, &pool.0))
             }
             _ => false,
         }
@@ -485,10 +489,13 @@ impl Books {
             line.taken_in += bytes as u64;
             let request = line.shift().expect("looked at above");
             self.received(lane, at, request.end(Ok(bytes)));
-            return if self.lines[at].holds() { self.go_on(lane, at) };
+            return if self.lines[at].holds() {
+                self.go_on(lane, at)
+            };
         }
         let pool = line.standing.as_ref().expect("as above").pool.clone();
-        let data = completion.buffer.and_then(|index| queues.chosen(group, Arc::clone(&pool.0), index, completion.result));
+        let data =
+            completion.buffer.and_then(|index| queues.chosen(group, Arc::clone(&pool.0), index, completion.result));
         if !completion.more {
             line.standing = None;
         }
@@ -573,7 +580,13 @@ impl Books {
     }
 
     /// Ends every operation of a line that `which` picks: at once if it waits, through the kernel if that has it. Returns how many.
-    pub(super) fn end_early(&mut self, lane: &Lane, at: usize, error: Error, which: impl Fn(&Request) -> bool) -> usize {
+    pub(super) fn end_early(
+        &mut self,
+        lane: &Lane,
+        at: usize,
+        error: Error,
+        which: impl Fn(&Request) -> bool,
+    ) -> usize {
         let mut count = 0;
         let Self { lines, queues, .. } = self;
         let line = &mut lines[at];
@@ -684,6 +697,9 @@ impl Line {
 
 impl std::fmt::Debug for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("direction", &self.direction).field("operations", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Line")
+            .field("direction", &self.direction)
+            .field("operations", &self.len())
+            .finish_non_exhaustive()
     }
 }

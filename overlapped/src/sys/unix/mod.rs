@@ -1,7 +1,7 @@
 //! Linux: here we are the kernel that Windows programs expect.
 //!
-//! The way of an operation, from top to bottom: [`handle`] takes it, [`line`] puts it in order, [`engine`] starts it, the kernel does
-//! it, [`lane`] reaps it, [`line`] decides what that means, and the end goes its [`Way`]: to a worker of a [`port`], or to the
+//! The way of an operation, from top to bottom: [`handle`] takes it, [`mod@line`] puts it in order, [`engine`] starts it, the kernel does
+//! it, [`lane`] reaps it, [`mod@line`] decides what that means, and the end goes its [`Way`]: to a worker of a [`port`], or to the
 //! [`thread`] that hears of it, which runs the routine, or fills the cell and sets the event.
 
 mod engine;
@@ -20,12 +20,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Cell;
-pub use event::Waited;
 pub(crate) use event::Event;
+pub use event::Waited;
 pub(crate) use handle::Handle;
+pub(crate) use port::{MAX_CONCURRENCY, Port};
 #[allow(unreachable_pub, reason = "a field of a type that a sealed trait names")]
 pub use request::InFlight;
-pub(crate) use port::{MAX_CONCURRENCY, Port};
 
 /// A handle of the system, owned.
 pub(crate) type Descriptor = std::os::fd::OwnedFd;

@@ -447,7 +447,9 @@ impl Port {
                 }
                 let expired = deadline.is_some_and(|deadline| deadline <= Instant::now());
                 // A lane that cannot have an engine, for want of descriptors perhaps, is none; the first has had one from the start.
-                let usable = |lane: &&Lane| lane.holder() == Holder::Nobody && lane.equip(Mode::Shared(self.lanes.len())).is_ok();
+                let usable = |lane: &&Lane| {
+                    lane.holder() == Holder::Nobody && lane.equip(Mode::Shared(self.lanes.len())).is_ok()
+                };
                 let free = self.lanes.iter().find(usable);
                 let at = sched.position(worker);
                 // One who has waited before gives way to later comers (P02).
@@ -561,10 +563,7 @@ impl Port {
         self.lanes[lane].set_holder(Holder::Nobody);
         drop(sched);
         let lane = &self.lanes[lane];
-        if lane.has_work()
-            || lane.is_engaged()
-            || self.posted_len.load(Ordering::SeqCst) > 0
-        {
+        if lane.has_work() || lane.is_engaged() || self.posted_len.load(Ordering::SeqCst) > 0 {
             self.release_one(); // to take the lane, or to watch it
             monitor::wake();
         }

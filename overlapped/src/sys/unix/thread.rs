@@ -554,7 +554,7 @@ impl Blocking {
         HERE.with(|desk| {
             if woken().is_some() {
                 self.awake.set(self.awake.get() + 1);
-                if self.awake.get() % MOST == 0 {
+                if self.awake.get().is_multiple_of(MOST) {
                     desk.look_in();
                 }
                 return;

@@ -12,8 +12,8 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
@@ -237,7 +237,6 @@ impl Queues {
             None => true,
         }
     }
-
 
     /// The kernel has run out of buffers of `pool`: it gets more at a time from now on.
     pub(crate) fn ran_out(&mut self, pool: &Arc<Pool>) {
