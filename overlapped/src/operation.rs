@@ -67,7 +67,7 @@ impl<T: Done> Operation<T> {
         let way = sys::thread::reaped(&cell)?;
         let handle = Arc::clone(&self.handle);
         let id = handle.start(self.operation, self.timeout, way).map_err(|(error, _)| error)?;
-        Ok(Pending { handle, cell, id, ends_as: PhantomData })
+        Ok(Pending { handle, cell, id, taken: false, ends_as: PhantomData })
     }
 }
 
@@ -146,7 +146,13 @@ impl<T: Done> Future for Completion<T> {
                 Err(error) => Err((error, operation)),
             };
             match started {
-                Ok(id) => self.state = State::Started { handle, cell, id },
+                Ok(id) => {
+                    let ended = cell.is_done();
+                    self.state = State::Started { handle, cell, id };
+                    if !ended {
+                        return Poll::Pending; // it has the waker
+                    }
+                }
                 Err((error, operation)) => {
                     self.end(Operation { handle, operation, timeout, ends_as: PhantomData }, error)
                 }
@@ -192,6 +198,8 @@ pub struct Pending<T> {
     handle: Arc<sys::Handle>,
     cell: Arc<Cell>,
     id: OperationId,
+    /// Its end has been handed out.
+    taken: bool,
     ends_as: PhantomData<fn() -> T>,
 }
 
@@ -217,8 +225,11 @@ impl<T: Done> Pending<T> {
     /// [`Error::IO_INCOMPLETE`] if it has not ended; [`Error::INVALID_PARAMETER`] if the end was taken before.
     pub fn try_result(&mut self) -> Result<T> {
         match self.cell.take(None) {
-            Some(ended) => Ok(T::new(ended)),
-            None if self.cell.is_done() => Err(Error::INVALID_PARAMETER),
+            Some(ended) => {
+                self.taken = true;
+                Ok(T::new(ended))
+            }
+            None if self.taken => Err(Error::INVALID_PARAMETER),
             None => Err(Error::IO_INCOMPLETE),
         }
     }

@@ -504,7 +504,7 @@ fn a_cancelled_send_says_how_much_of_it_left() {
             let all = pattern(6, 0, 8 << 20);
             for round in 0..20 {
                 let (conn, mut peer) = free_pair();
-                conn.options(|socket| socket.set_send_buffer_size(8192)).unwrap();
+                conn.options(|socket| socket.set_send_buffer_size(1 << 16)).unwrap();
                 let mut future = conn.send(Buffer::from(all.clone())).into_future();
                 start(&mut future);
                 let (go_on, goes_on) = mpsc::channel::<()>();
@@ -538,10 +538,11 @@ fn a_cancelled_send_says_how_much_of_it_left() {
 fn what_is_sent_behind_a_dropped_send_follows_what_had_left_of_it() {
     each_way(|run| {
         run(Box::pin(async {
+            let all = pattern(7, 0, 1 << 20);
             for round in 0..20u64 {
                 let (conn, mut peer) = free_pair();
-                conn.options(|socket| socket.set_send_buffer_size(8192)).unwrap();
-                let mut future = conn.send(Buffer::from(pattern(7, 0, 1 << 20))).into_future();
+                conn.options(|socket| socket.set_send_buffer_size(1 << 16)).unwrap();
+                let mut future = conn.send(Buffer::from(all.clone())).into_future();
                 start(&mut future);
                 let reader = thread::spawn(move || {
                     let mut bytes = Vec::new();
@@ -613,7 +614,7 @@ fn of_two_receives_the_one_that_loses_loses_nothing() {
 /// Starts an operation under `block_on` of another thread, which leaves it and then does `afterwards`, until `over` is told.
 fn started_elsewhere<T: Done>(
     operation: Operation<T>,
-    afterwards: fn(&mpsc::Receiver<()>),
+    afterwards: Afterwards,
 ) -> (Completion<T>, mpsc::Sender<()>, thread::JoinHandle<()>) {
     let (tell, told) = mpsc::channel();
     let (over, is_over) = mpsc::channel();
@@ -630,8 +631,10 @@ fn started_elsewhere<T: Done>(
     (told.recv().unwrap(), over, thread)
 }
 
+type Afterwards = fn(&mpsc::Receiver<()>);
+
 /// What a thread may do after it has left `block_on`: end, block where the library does not know of it, compute, sleep alertably.
-const AFTERWARDS: [fn(&mpsc::Receiver<()>); 4] = [
+const AFTERWARDS: [Afterwards; 4] = [
     |_| {},
     |over| over.recv().unwrap(),
     |over| spin_until(|| over.try_recv().is_ok()),
@@ -667,66 +670,72 @@ fn a_future_that_left_its_block_on_ends_elsewhere_whatever_its_first_thread_does
 #[test]
 fn every_kind_of_future_ends_elsewhere() {
     watched(|| {
-        for afterwards in AFTERWARDS {
-            let mut left_behind = Vec::new();
-            let mut keep = |(over, thread)| left_behind.push((over, thread));
-            let (listener, address) = free_listener();
-            let (future, over, thread) = started_elsewhere(listener.accept(), afterwards);
-            keep((over, thread));
-            let client = connect(address);
-            assert_eq!(block_on(future).result.unwrap().peer_addr(), Ok(client.local_addr().unwrap()));
-
-            let (server, full, _filler) = full_listener();
-            let connecting = TcpStream::unconnected(full).unwrap();
-            let (future, over, thread) = started_elsewhere(connecting.connect(full), afterwards);
-            keep((over, thread));
-            server.set_nonblocking(true).unwrap();
-            let done = AtomicBool::new(false);
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    while !done.load(Ordering::SeqCst) {
-                        let _ = server.accept(); // makes room: the next SYN is answered
-                        thread::sleep(Duration::from_millis(5));
-                    }
-                });
-                assert_eq!(block_on(future).result, Ok(()));
-                done.store(true, Ordering::SeqCst);
-            });
-
-            let (conn, mut peer) = free_pair();
-            conn.options(|socket| socket.set_send_buffer_size(8192)).unwrap();
-            const LEN: usize = 4 << 20;
-            let (future, over, thread) = started_elsewhere(conn.send(Buffer::from(pattern(10, 0, LEN))), afterwards);
-            keep((over, thread));
-            let reader = thread::spawn(move || read_pattern(&mut peer, 10, 0, LEN));
-            assert_eq!(block_on(future).result, Ok(LEN));
-            reader.join().unwrap();
-
-            let pool = BufferPool::new(16, 4).unwrap();
-            let (conn, mut peer) = free_pair();
-            let (future, over, thread) = started_elsewhere(conn.recv_pooled(&pool), afterwards);
-            keep((over, thread));
-            peer.write_all(b"pooled").unwrap();
-            assert_eq!(&block_on(future).buffer[..], b"pooled");
-
-            let (socket, address) = free_udp();
-            let (future, over, thread) = started_elsewhere(socket.recv_from(Buffer::with_capacity(16)), afterwards);
-            keep((over, thread));
-            std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"datagram", address).unwrap();
-            assert_eq!(&block_on(future).buffer[..], b"datagram");
-
-            let (conn, _peer) = free_pair();
-            let limit = Duration::from_millis(30);
-            let (future, over, thread) =
-                started_elsewhere(conn.recv(Buffer::with_capacity(16)).within(limit), afterwards);
-            keep((over, thread));
-            assert_eq!(block_on(future).result, Err(Error::SEM_TIMEOUT));
-            for (over, thread) in left_behind {
-                let _ = over.send(());
-                thread.join().unwrap();
+        // At once, for connecting to somebody who is busy takes seconds.
+        thread::scope(|scope| {
+            for afterwards in AFTERWARDS {
+                scope.spawn(move || every_kind_ends_elsewhere(afterwards));
             }
-        }
+        });
     });
+}
+
+fn every_kind_ends_elsewhere(afterwards: Afterwards) {
+    let mut left_behind = Vec::new();
+    let mut keep = |(over, thread)| left_behind.push((over, thread));
+    let (listener, address) = free_listener();
+    let (future, over, thread) = started_elsewhere(listener.accept(), afterwards);
+    keep((over, thread));
+    let client = connect(address);
+    assert_eq!(block_on(future).result.unwrap().peer_addr(), Ok(client.local_addr().unwrap()));
+
+    let (server, full, _filler) = full_listener();
+    let connecting = TcpStream::unconnected(full).unwrap();
+    let (future, over, thread) = started_elsewhere(connecting.connect(full), afterwards);
+    keep((over, thread));
+    server.set_nonblocking(true).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let _ = server.accept(); // makes room: the next SYN is answered
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        assert_eq!(block_on(future).result, Ok(()));
+        done.store(true, Ordering::SeqCst);
+    });
+
+    let (conn, mut peer) = free_pair();
+    conn.options(|socket| socket.set_send_buffer_size(1 << 16)).unwrap();
+    const LEN: usize = 2 << 20;
+    let (future, over, thread) = started_elsewhere(conn.send(Buffer::from(pattern(10, 0, LEN))), afterwards);
+    keep((over, thread));
+    let reader = thread::spawn(move || read_pattern(&mut peer, 10, 0, LEN));
+    assert_eq!(block_on(future).result, Ok(LEN));
+    reader.join().unwrap();
+
+    let pool = BufferPool::new(16, 4).unwrap();
+    let (conn, mut peer) = free_pair();
+    let (future, over, thread) = started_elsewhere(conn.recv_pooled(&pool), afterwards);
+    keep((over, thread));
+    peer.write_all(b"pooled").unwrap();
+    assert_eq!(&block_on(future).buffer[..], b"pooled");
+
+    let (socket, address) = free_udp();
+    let (future, over, thread) = started_elsewhere(socket.recv_from(Buffer::with_capacity(16)), afterwards);
+    keep((over, thread));
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"datagram", address).unwrap();
+    assert_eq!(&block_on(future).buffer[..], b"datagram");
+
+    let (conn, _peer) = free_pair();
+    let limit = Duration::from_millis(30);
+    let (future, over, thread) = started_elsewhere(conn.recv(Buffer::with_capacity(16)).within(limit), afterwards);
+    keep((over, thread));
+    assert_eq!(block_on(future).result, Err(Error::SEM_TIMEOUT));
+    for (over, thread) in left_behind {
+        let _ = over.send(());
+        thread.join().unwrap();
+    }
 }
 
 #[test]

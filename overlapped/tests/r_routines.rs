@@ -348,7 +348,7 @@ fn p14_a_dequeue_runs_no_routine_and_no_apc() {
 fn sends_while(wait: impl FnOnce(mpsc::Sender<Box<dyn FnOnce() + Send>>)) {
     const LEN: usize = 2 << 20;
     let (conn, mut peer) = free_pair();
-    conn.options(|socket| socket.set_send_buffer_size(8192)).unwrap();
+    conn.options(|socket| socket.set_send_buffer_size(1 << 16)).unwrap();
     let told = Rc::new(RefCell::new(Vec::new()));
     for n in 0..2 {
         let told = Rc::clone(&told);

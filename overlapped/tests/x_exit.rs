@@ -134,7 +134,7 @@ fn x01_an_operation_that_the_kernel_has_not_seen_can_be_cancelled() {
 fn x02_closing_tells_each_operation_the_way_it_was_to_be_told() {
     watched(|| {
         let (conn, mut peer) = free_pair();
-        conn.options(|socket| socket.set_send_buffer_size(8192)).unwrap();
+        conn.options(|socket| socket.set_send_buffer_size(1 << 16)).unwrap();
         let told = Rc::new(Cell::new(None));
         let here = Rc::clone(&told);
         conn.recv(Buffer::with_capacity(8)).then(move |done| here.set(Some(done.result))).unwrap();
@@ -262,7 +262,7 @@ fn x04_what_had_come_in_for_a_routine_that_never_ran_is_the_next_receives() {
 fn x04_a_send_whose_routine_dies_with_its_thread_left_in_part_and_the_next_follows_it() {
     watched(|| {
         let (conn, mut peer) = free_pair();
-        conn.options(|socket| socket.set_send_buffer_size(8192)).unwrap();
+        conn.options(|socket| socket.set_send_buffer_size(1 << 16)).unwrap();
         on_a_thread(|| {
             for seed in [20, 21] {
                 let send = conn.send(Buffer::from(pattern(seed, 0, 4 << 20)));

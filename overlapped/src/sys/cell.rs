@@ -1,6 +1,8 @@
 //! Where the end of an operation lies until somebody asks for it: a future's or a pending operation's.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::task::Waker;
 
 use super::{Ended, Event, Handle, OperationId};
@@ -8,6 +10,10 @@ use crate::sync::Mutex;
 
 pub(crate) struct Cell {
     state: Mutex<State>,
+    /// The operation has ended; its end may have been taken. Written under the lock.
+    done: AtomicBool,
+    /// Nobody will ask. Written under the lock.
+    abandoned: AtomicBool,
     /// What the program wants to be set.
     event: Option<Event>,
     /// Set at the end, for those who wait for this very operation.
@@ -17,29 +23,31 @@ pub(crate) struct Cell {
 #[derive(Default)]
 struct State {
     end: Option<Ended>,
-    done: bool,
     waker: Option<Waker>,
-    /// Nobody will ask.
-    abandoned: bool,
 }
 
 impl Cell {
     /// For somebody who polls.
     pub(crate) fn new(waker: Option<Waker>) -> Arc<Self> {
         let state = State { waker, ..State::default() };
-        Arc::new(Self { state: Mutex::new(state), event: None, ended: None })
+        Self::of(state, None, None)
     }
 
     /// For somebody who waits, and wants an event to be set.
     pub(crate) fn with_event(event: Event) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), event: Some(event), ended: Some(Event::new(true)) })
+        Self::of(State::default(), Some(event), Some(Event::new(true)))
+    }
+
+    fn of(state: State, event: Option<Event>, ended: Option<Event>) -> Arc<Self> {
+        let (done, abandoned) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { state: Mutex::new(state), done, abandoned, event, ended })
     }
 
     /// The operation has ended. The order is that of Windows: first the outcome, then the event.
     pub(crate) fn deliver(&self, ended: Ended) {
         let mut state = self.state.lock();
-        state.done = true;
-        if state.abandoned {
+        self.done.store(true, Release);
+        if self.is_abandoned() {
             drop(state);
             Handle::take_back(ended);
             return;
@@ -57,11 +65,11 @@ impl Cell {
 
     /// Whether nobody will ask.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.state.lock().abandoned
+        self.abandoned.load(Acquire)
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.state.lock().done
+        self.done.load(Acquire)
     }
 
     /// Set when it has ended.
@@ -85,10 +93,10 @@ impl Cell {
     /// Nobody wants the end any more: cancels the operation, and sees to it that nothing that it brought is lost.
     pub(crate) fn abandon(&self, handle: &Arc<Handle>, id: OperationId) {
         let mut state = self.state.lock();
-        state.abandoned = true;
-        state.waker = None;
-        let (done, end) = (state.done, state.end.take());
+        self.abandoned.store(true, Release);
+        let (done, end, waker) = (self.is_done(), state.end.take(), state.waker.take());
         drop(state);
+        drop(waker);
         match end {
             Some(end) => Handle::take_back(end),
             None if done => {} // taken

@@ -431,9 +431,11 @@ pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count() - 1 // the directory itself
 }
 
-/// Threads of this process.
+/// Threads of this process, without those that the kernel has for its rings: they come and go as it likes.
 pub fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").unwrap().count()
+    let name = |task: &std::path::Path| std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.filter(|task| !name(&task.as_ref().unwrap().path()).starts_with("iou-")).count()
 }
 
 /// Processor time that this thread has used.

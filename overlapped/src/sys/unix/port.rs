@@ -290,8 +290,9 @@ impl Port {
 
     fn steal(&self, own: &Lane) -> Option<Ended> {
         self.busy_lanes(own).find_map(|lane| {
+            let before = lane.equipped().map_or(0, Engine::unsubmitted);
             let ended = self.pop(lane);
-            if lane.equipped().is_some_and(Engine::unsubmitted) {
+            if lane.equipped().is_some_and(|engine| engine.unsubmitted() > before) {
                 let _ = lane.enter(Wait::No); // what comes next in line; its holder may be busy for long
             }
             lane.pass_on();
@@ -352,7 +353,7 @@ impl Port {
         for lane in self.busy_lanes(own) {
             let Some(engine) = lane.equipped() else { continue };
             if lane.holder() == Holder::Nobody {
-                if engine.unsubmitted() {
+                if engine.unsubmitted() > 0 {
                     let _ = lane.enter(Wait::No); // tried again by whoever looks next
                 }
                 if lane.is_engaged() {
@@ -577,7 +578,7 @@ impl Port {
 
     pub(crate) fn flush(&self) {
         if let Some(lane) = self.current_lane().map(|lane| &self.lanes[lane])
-            && lane.engine().unsubmitted()
+            && lane.engine().unsubmitted() > 0
         {
             let _ = lane.enter(Wait::No); // what it could not hand over stays, and goes with the next try
         }
@@ -629,7 +630,7 @@ impl Port {
         if self.is_closed() {
             return;
         }
-        if engine.unsubmitted() {
+        if engine.unsubmitted() > 0 {
             let _ = lane.enter(Wait::No); // tried again at the next look
         }
         lane.feed(Some(self));

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::engine::{Engine, Mode, Wait};
+use super::engine::{Mode, Wait};
 use super::lane::{Books, Holder, Item, Lane};
 use super::line::Direction;
 use super::timers::Timers;
@@ -235,14 +235,13 @@ impl Desk {
                 let _running = trace::apc();
                 apc();
             }
-            Item::Ended(ended) => match &ended.way {
+            Item::Ended(mut ended) => match std::mem::replace(&mut ended.way, Way::Port) {
                 Way::Routine { at, .. } => {
-                    let routine = self.routines.borrow_mut().remove(*at);
+                    let routine = self.routines.borrow_mut().remove(at);
                     let _running = trace::routine(ended.id);
                     routine(ended);
                 }
                 Way::Cell { cell, .. } => {
-                    let cell = Arc::clone(cell);
                     cell.deliver(ended);
                     return false;
                 }
@@ -404,7 +403,7 @@ pub(crate) fn sleep(timeout: Option<Duration>) -> bool {
 /// Hands over to the kernel what this thread has started.
 pub(crate) fn flush() {
     let _ = HERE.try_with(|desk| {
-        if desk.lane.equipped().is_some_and(Engine::unsubmitted) {
+        if desk.lane.equipped().is_some_and(|engine| engine.unsubmitted() > 0) {
             let _ = desk.lane.enter(Wait::No); // what it could not hand over goes with the next try
         }
     });

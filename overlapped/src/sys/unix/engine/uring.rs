@@ -313,9 +313,9 @@ impl Ring {
         Ok((ring, queues))
     }
 
-    /// Whether something waits for an [`Self::enter`].
-    pub(crate) fn unsubmitted(&self) -> bool {
-        self.unsubmitted.load(Ordering::SeqCst) > 0
+    /// How much waits for an [`Self::enter`].
+    pub(crate) fn unsubmitted(&self) -> u32 {
+        self.unsubmitted.load(Ordering::SeqCst)
     }
 
     /// Hands a request over; the next [`Self::enter`] lets the kernel see it. It must stay where it is, in its owner's hands, until its
