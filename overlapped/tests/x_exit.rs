@@ -493,11 +493,11 @@ fn all_end_once(end: End) {
     let told = if end == End::ThreadExit { 0 } else { 2 * EACH };
     run_until(&format!("{end:?}: all routines are told"), || routines.told.load(Ordering::SeqCst) == told);
     for mut pending in others.receives {
-        pending.wait_for(LONG).expect("its end");
+        pending.wait_for(LONG).unwrap_or_else(|error| panic!("{end:?}: no end: {error}"));
         assert_eq!(pending.try_result().unwrap_err(), Error::INVALID_PARAMETER, "{end:?}: two ends");
     }
     for mut pending in others.sends {
-        pending.wait_for(LONG).expect("its end");
+        pending.wait_for(LONG).unwrap_or_else(|error| panic!("{end:?}: no end: {error}"));
         assert_eq!(pending.try_result().unwrap_err(), Error::INVALID_PARAMETER, "{end:?}: two ends");
     }
     others.receiving.into_iter().for_each(|future| drop(future.finish()));
