@@ -17,7 +17,8 @@ fn every_statement_is_accounted_for_and_every_test_named_exists() {
             tests.extend(after.filter_map(|rest| rest.split_once('(')).map(|(name, _)| name.to_owned()));
         }
     }
-    for (group, last) in [('P', 17), ('A', 8), ('C', 17), ('S', 18), ('X', 5), ('R', 10), ('E', 4), ('F', 3), ('T', 1)] {
+    for (group, last) in [('P', 17), ('A', 8), ('C', 17), ('S', 18), ('X', 5), ('R', 10), ('E', 4), ('F', 3), ('T', 1)]
+    {
         for number in 1..=last {
             let id = format!("{group}{number:02}");
             let rows: Vec<_> = table.lines().filter(|line| line.starts_with(&format!("| {id} |"))).collect();

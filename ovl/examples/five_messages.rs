@@ -186,13 +186,14 @@ impl Scene {
             if name == "thread_name" {
                 threads.entry(tid).or_default().name = args["name"].as_str().unwrap_or_default().to_owned();
             }
-            if !matches!(event["ph"].as_str(), Some("X" | "i")) || !span.meets(time) {
+            if !matches!(event["ph"].as_str(), Some("X" | "i")) {
                 continue;
             }
             let thread = threads.entry(tid).or_default();
             match (name, about) {
                 ("wait", _) => thread.asleep.push(span),
                 ("alertable", _) => thread.alertable.push(span),
+                _ if !span.meets(time) => {}
                 ("issued", Some(handle)) => thread.issued.push((span.from, handle)),
                 ("completed", Some(handle)) => thread.completed.push((span.from, handle)),
                 (_, Some(handle)) if name.starts_with("packet") || name.starts_with("routine") => {
@@ -404,8 +405,8 @@ fn panel(out: &mut String, scene: &Scene, model: &str, how: &str, top: f64, scal
             );
         };
         bar("class='lane'", seen, 5.0);
-        thread.asleep.iter().for_each(|span| bar("class='asleep'", *span, 5.0));
-        thread.alertable.iter().for_each(|span| bar("class='alertable'", *span, 4.5));
+        thread.asleep.iter().filter(|span| span.meets(seen)).for_each(|span| bar("class='asleep'", *span, 5.0));
+        thread.alertable.iter().filter(|span| span.meets(seen)).for_each(|span| bar("class='alertable'", *span, 4.5));
         for (span, handle) in &thread.handled {
             bar(&format!("rx='1.5' fill='{}'", colour(*handle)), *span, 7.0);
         }

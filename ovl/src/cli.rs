@@ -36,9 +36,9 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve, measure and verify in one go, and show the result: the place to begin
+    /// Serve, measure and verify in each model, and show the result: the place to begin
     Demo(Demo),
-    /// Run an echo server
+    /// Run an echo server, in one of four models
     Serve(Serve),
     /// Talk to an echo server and check what it answers
     Client(Client),
@@ -216,7 +216,7 @@ pub(crate) struct Load {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code: 0 only if every byte came back right.")]
+#[command(after_help = "Exit code: 0 only if every byte came back right, in all four models.")]
 pub(crate) struct Demo {
     /// How long to run each model
     #[arg(short, long, value_name = "TIME", default_value = "2.5s", value_parser = duration)]

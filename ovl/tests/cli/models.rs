@@ -182,6 +182,7 @@ fn after_a_signal_what_was_received_is_still_echoed(model: Model) {
     let ended = server.ended();
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(ended.number("bytes") >= back.len() as u64 && back.len() > 65536, "{} {}", back.len(), ended.out);
+    assert!(!ended.out.contains("cut off"), "{}", ended.out);
 }
 
 fn the_grace_is_bounded(model: Model) {

@@ -74,49 +74,54 @@ fn operations(events: &[Value]) -> BTreeMap<&str, usize> {
 
 #[test]
 fn a_trace_shows_each_operation_from_its_start_to_its_end_and_names_the_threads() {
-    let file = File::new("whole");
-    let server = Server::start(&["--trace", file.path()]);
-    let mut stream = server.connect();
-    for message in 0..5u8 {
-        echo(&mut stream, &[message; 64]);
-    }
-    let ended = server.stop();
-    assert!(ended.err.contains(file.path()) && ended.err.contains("ui.perfetto.dev"), "{}", ended.err);
+    for model in ["port", "routine", "event", "async"] {
+        let file = File::new(model);
+        let server = Server::start(&["--model", model, "--trace", file.path()]);
+        let mut stream = server.connect();
+        for message in 0..5u8 {
+            echo(&mut stream, &[message; 64]);
+        }
+        let ended = server.stop();
+        assert!(ended.err.contains(file.path()) && ended.err.contains("ui.perfetto.dev"), "{}", ended.err);
 
-    let events = file.events();
-    let kinds = operations(&events);
-    assert_eq!(kinds.get("send"), Some(&5), "{kinds:?}");
-    assert!(kinds.get("recv_pooled").is_some_and(|receives| (5..=6).contains(receives)), "{kinds:?}");
-    let sent: Vec<_> = events
-        .iter()
-        .filter(|event| event["ph"] == "e" && text(event, "name").starts_with("send "))
-        .map(|event| &event["args"]["result"])
-        .collect();
-    assert_eq!(sent, [64; 5]);
+        let events = file.events();
+        let kinds = operations(&events);
+        assert_eq!(kinds.get("send"), Some(&5), "{model}: {kinds:?}");
+        assert!(kinds.get("recv_pooled").is_some_and(|receives| (5..=6).contains(receives)), "{model}: {kinds:?}");
+        let sent: Vec<_> = events
+            .iter()
+            .filter(|event| event["ph"] == "e" && text(event, "name").starts_with("send "))
+            .map(|event| &event["args"]["result"])
+            .collect();
+        assert_eq!(sent, [64; 5], "{model}");
 
-    let named: BTreeSet<_> =
-        events.iter().filter(|event| event["name"] == "thread_name").map(|event| event["tid"].as_u64()).collect();
-    for event in events.iter().filter(|event| event["ph"] == "X" || event["ph"] == "i") {
-        assert!(named.contains(&event["tid"].as_u64()), "on a thread without a name: {event}");
+        let named: BTreeSet<_> =
+            events.iter().filter(|event| event["name"] == "thread_name").map(|event| event["tid"].as_u64()).collect();
+        for event in events.iter().filter(|event| event["ph"] == "X" || event["ph"] == "i") {
+            assert!(named.contains(&event["tid"].as_u64()), "{model}: on a thread without a name: {event}");
+        }
+        assert!(!named.is_empty(), "{model}");
     }
-    assert!(!named.is_empty());
 }
 
 #[test]
-fn an_arrow_leads_to_each_packet_from_the_end_of_its_operation() {
-    let file = File::new("arrows");
-    let server = Server::start(&["--trace", file.path()]);
-    echo(&mut server.connect(), b"hello");
-    server.stop();
-    let events = file.events();
-    let arrows = |end: &str| -> BTreeMap<&str, &Value> {
-        events.iter().filter(|event| event[end] == true).map(|event| (text(event, "bind_id"), event)).collect()
-    };
-    let (from, to) = (arrows("flow_out"), arrows("flow_in"));
-    assert!(to.len() >= 3, "an accept, a receive and a send at least: {to:?}");
-    for (arrow, packet) in to {
-        let end = from.get(arrow).unwrap_or_else(|| panic!("from nowhere: {packet}"));
-        assert!(end["ts"].as_f64() <= packet["ts"].as_f64(), "{end} {packet}");
+fn an_arrow_leads_to_each_packet_and_routine_from_the_end_of_its_operation() {
+    for (model, told) in [("port", "packet: "), ("routine", "routine: ")] {
+        let file = File::new(&format!("arrows-{model}"));
+        let server = Server::start(&["--model", model, "--trace", file.path()]);
+        echo(&mut server.connect(), b"hello");
+        server.stop();
+        let events = file.events();
+        let arrows = |end: &str| -> BTreeMap<&str, &Value> {
+            events.iter().filter(|event| event[end] == true).map(|event| (text(event, "bind_id"), event)).collect()
+        };
+        let (from, to) = (arrows("flow_out"), arrows("flow_in"));
+        assert!(to.len() >= 3, "an accept, a receive and a send at least: {to:?}");
+        for (arrow, heard) in to {
+            let end = from.get(arrow).unwrap_or_else(|| panic!("from nowhere: {heard}"));
+            assert!(end["ts"].as_f64() <= heard["ts"].as_f64(), "{end} {heard}");
+            assert!(text(heard, "name").starts_with(told), "{heard}");
+        }
     }
 }
 
