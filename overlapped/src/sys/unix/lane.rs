@@ -239,9 +239,16 @@ impl Books {
                     self.not_found(lane, completion.token.opposite());
                 }
             }
-            // If a thread sleeps here, or is on its way, it was meant for that one.
-            About::Woken if lane.sleepers.load(Ordering::SeqCst) == 0 => {}
-            About::Woken => self.after().rouse = true,
+            // If another thread sleeps here, or is on its way, it was meant for that one.
+            About::Woken => {
+                let taken_away = match lane.kind {
+                    Kind::OfPort => lane.sleepers.load(Ordering::SeqCst) > 0,
+                    Kind::OfThread => !lane.is_mine(),
+                };
+                if taken_away {
+                    self.after().rouse = true;
+                }
+            }
             About::Watched => {
                 let watched = self.watches.try_remove(completion.token.at as usize);
                 watched.into_iter().for_each(|watched| watched.store(false, Ordering::SeqCst));
