@@ -567,6 +567,30 @@ fn what_is_sent_behind_a_dropped_send_follows_what_had_left_of_it() {
 }
 
 #[test]
+fn t01_limits_that_are_over_at_once_end_operations_all_the_same() {
+    // The time limit may pass while the operation is being started, handed over, or on its way to another thread.
+    each_way(|run| {
+        run(Box::pin(async {
+            let mut random = Random(11);
+            let (listener, _) = free_listener();
+            let (conn, _peer) = free_pair();
+            let (socket, _) = free_udp();
+            for _ in 0..1500 {
+                let limit = Duration::from_micros(random.below(60));
+                let start = Instant::now();
+                let result = match random.below(3) {
+                    0 => listener.accept().within(limit).await.result.map(drop),
+                    1 => conn.recv(Buffer::with_capacity(8)).within(limit).await.result.map(drop),
+                    _ => socket.recv_from(Buffer::with_capacity(8)).within(limit).await.result.map(drop),
+                };
+                assert_eq!(result, Err(Error::SEM_TIMEOUT));
+                assert!(start.elapsed() >= limit);
+            }
+        }));
+    });
+}
+
+#[test]
 fn of_two_receives_the_one_that_loses_loses_nothing() {
     each_way(|run| {
         run(Box::pin(async {

@@ -200,6 +200,65 @@ fn r02_routines_and_apcs_share_one_queue() {
 }
 
 #[test]
+fn r02_what_a_thread_queues_to_itself_comes_behind_what_has_ended() {
+    watched(|| {
+        let log = Log::default();
+        let _one = ended_send(&log, "routine");
+        queue_here(log.apc("apc"));
+        let _two = ended_send(&log, "second routine");
+        queue_here(log.apc("second apc"));
+        assert_eq!(alertable::sleep(FOREVER), Woken::Routines);
+        assert_eq!(log.take(), ["routine", "apc", "second routine", "second apc"]);
+    });
+}
+
+#[test]
+fn r02_an_apc_of_another_thread_may_overtake_what_the_thread_has_not_looked_at() {
+    // On Windows the kernel queues both, so the routine comes first. Here an end is queued when its thread looks into its ring, which
+    // nobody else can do for it. All of it runs in one wait, as there.
+    watched(|| {
+        let log = Log::default();
+        let _conn = ended_send(&log, "routine");
+        let (here, apc) = (alertable::current(), log.apc("apc"));
+        thread::spawn(move || alertable::queue_apc(&here, apc).unwrap()).join().unwrap();
+        assert_eq!(alertable::sleep(FOREVER), Woken::Routines);
+        let mut ran = log.take();
+        ran.sort();
+        assert_eq!(ran, ["apc", "routine"]);
+    });
+}
+
+#[test]
+fn r02_an_operation_that_a_routine_starts_is_told_in_this_wait_or_the_next() {
+    // On Windows in this one, if it ends at once. Here the kernel may hear of it only with the next wait.
+    watched(|| {
+        fn receive(conn: &TcpStream, log: Log) {
+            let routine = move |done: done::Received| {
+                log.note(["a", "b", "c", "d"][usize::from(done.buffer[0] - b'a')]);
+                if done.buffer[0] < b'd' {
+                    receive(&done.conn, log);
+                }
+            };
+            conn.recv(Buffer::with_capacity(1)).then(routine).unwrap();
+        }
+        let (conn, mut peer) = free_pair();
+        peer.write_all(b"abcd").unwrap();
+        let log = Log::default();
+        receive(&conn, log.clone());
+        for most in 1..=4 {
+            assert_eq!(alertable::sleep(FOREVER), Woken::Routines, "the data is there: each wait has something to run");
+            let ran = log.0.lock().unwrap().len();
+            assert!(ran >= most, "a wait ran nothing");
+            if ran == 4 {
+                println!("{most} waits");
+                break;
+            }
+        }
+        assert_eq!(log.take(), ["a", "b", "c", "d"]);
+    });
+}
+
+#[test]
 fn r02_what_is_queued_by_what_runs_runs_in_the_same_wait() {
     watched(|| {
         fn chain(left: u32, ran: Arc<AtomicUsize>) {
@@ -882,6 +941,7 @@ fn r06_apcs_that_race_with_the_end_of_their_thread_run_or_are_dropped_once() {
         }
     }
     watched(|| {
+        let mut random = Random(6);
         let (mut taken_in_all, mut refused_in_all) = (0, 0);
         for round in 0..300 {
             let (dropped, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -903,6 +963,8 @@ fn r06_apcs_that_race_with_the_end_of_their_thread_run_or_are_dropped_once() {
                     Ok(()) => taken += 1,
                     Err(_) => refused += 1,
                 }
+                // Slower than they run, or a wait that runs all that is queued would never end.
+                thread::sleep(Duration::from_micros(random.below(50)));
             }
             handle.join().unwrap();
             assert!(ran.load(Ordering::SeqCst) <= taken);

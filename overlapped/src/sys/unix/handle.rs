@@ -405,9 +405,6 @@ impl Handle {
                     books.deliver(lane, request.end(Err(error)));
                     return Some(id);
                 }
-                if let Some(deadline) = deadline {
-                    self.schedule(deadline);
-                }
                 self.issue_loose(books, lane, request);
                 Some(id)
             });
@@ -423,7 +420,7 @@ impl Handle {
     }
 
     /// Gives a request without an order to the kernel; an accept may find its connection here.
-    pub(super) fn issue_loose(&self, books: &mut Books, lane: &Lane, request: Box<Request>) {
+    pub(super) fn issue_loose(self: &Arc<Self>, books: &mut Books, lane: &Lane, request: Box<Request>) {
         if self.has_accepted.load(SeqCst) && matches!(request.operation, Operation::Accept { .. }) {
             let mut cold = self.cold.lock();
             let accepted = cold.accepted.pop_front();
@@ -439,8 +436,13 @@ impl Handle {
             books.deliver(lane, request.end(Err(Error::ABANDONED_WAIT)));
             return;
         }
+        let deadline = request.in_flight.deadline;
         let (at, seq) = books.issue_loose(lane, request);
         self.cold.lock().loose.push((lane.id, at, seq));
+        // Behind that: a timer that fires in between looks there.
+        if let Some(deadline) = deadline {
+            self.schedule(deadline);
+        }
     }
 
     /// Gives a request without an order to the kernel where its end is wanted.

@@ -217,12 +217,17 @@ impl Desk {
         }
     }
 
-    /// Runs everything that is queued, and what is queued meanwhile. Returns whether routines or APCs were among it.
+    /// Runs everything that is queued, and what is queued meanwhile, within reason: a flood of APCs must not keep the thread here.
+    /// Returns whether routines or APCs were among it.
     fn run(&self) -> bool {
+        const MORE: usize = 8192;
         let mut ran = false;
+        let mut left = self.lane.ready_len() + MORE;
         while self.lane.has_work()
+            && left > 0
             && let Some(item) = self.lane.work(|books| books.next(&self.lane))
         {
+            left -= 1;
             ran |= self.run_one(item);
         }
         ran
