@@ -55,7 +55,8 @@ impl Cell {
         state.end = Some(ended);
         let waker = state.waker.take();
         drop(state);
-        for event in self.ended.iter().chain(&self.event) {
+        // The program's event first: who has waited for the operation may use that for the next one.
+        for event in self.event.iter().chain(&self.ended) {
             event.set();
         }
         if let Some(waker) = waker {
