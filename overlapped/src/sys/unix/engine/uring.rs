@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
@@ -30,6 +30,9 @@ use crate::{Buffer, Error, Result};
 const SQ_ENTRIES: u32 = 1024;
 /// So many buffers of a pool a ring is given at first.
 const FIRST_STOCK: usize = 64;
+/// It is given more if it still runs out after so long, and not only again after so long.
+const PASSING: Duration = Duration::from_millis(20);
+const LASTING: Duration = Duration::from_secs(1);
 /// Room for completions; the kernel keeps what does not fit (`IORING_FEAT_NODROP`).
 const CQ_ENTRIES: u32 = 8192;
 
@@ -238,11 +241,10 @@ impl Queues {
         }
     }
 
-    /// The kernel has run out of buffers of `pool`: it gets more at a time from now on.
+    /// The kernel has run out of buffers of `pool`.
     pub(crate) fn ran_out(&mut self, pool: &Arc<Pool>) {
         if let Some((_, provided)) = self.pools.iter_mut().find(|(_, provided)| Arc::ptr_eq(&provided.pool, pool)) {
-            provided.target = (provided.target * 4).min(provided.share);
-            provided.refill();
+            provided.ran_out();
         }
     }
 
@@ -662,6 +664,8 @@ struct Provided {
     stock: usize,
     /// How many it is given at a time: as few as serve, so that the same buffers are used again while they are in the cache.
     target: usize,
+    /// Since when it has been running out.
+    short: Option<Instant>,
     /// How many it may have.
     share: usize,
 }
@@ -682,7 +686,16 @@ impl Provided {
             Mode::Owned => pool.count as usize >> (users + 1),
         };
         let share = share.max(1);
-        Self { pool, start: start.cast(), entries, tail: 0, stock: 0, target: share.min(FIRST_STOCK), share }
+        Self {
+            pool,
+            start: start.cast(),
+            entries,
+            tail: 0,
+            stock: 0,
+            short: None,
+            target: share.min(FIRST_STOCK),
+            share,
+        }
     }
 
     fn layout(entries: u16) -> Layout {
@@ -698,6 +711,20 @@ impl Provided {
             self.pool.give_back(u32::from(entry.bid()));
         }
         self.stock = 0;
+    }
+
+    /// One burst is got over with the few; a load that keeps running out is given more at a time.
+    fn ran_out(&mut self) {
+        let now = Instant::now();
+        match self.short.map(|since| now - since) {
+            Some(lasting) if (PASSING..LASTING).contains(&lasting) => {
+                self.target = (self.target * 4).min(self.share);
+                self.short = None;
+            }
+            Some(lasting) if lasting < PASSING => {}
+            _ => self.short = Some(now),
+        }
+        self.refill();
     }
 
     fn refill(&mut self) {
