@@ -877,7 +877,7 @@ fn race_writer(mut peer: std::net::TcpStream, seed: u64, read: &AtomicU64, over:
 async fn race_reader(conn: TcpStream, seed: u64, rounds: u64, read: &AtomicU64, over: &AtomicBool) -> (u64, Fates) {
     let mut random = Random(seed);
     let mut fates = Fates::default();
-    let pool = BufferPool::new(16, 4).unwrap();
+    let pools = [BufferPool::new(16, 4).unwrap(), BufferPool::new(24, 2).unwrap()];
     let mut offset = 0;
     for _ in 0..rounds {
         let mut count = if random.chance(75) { 1 } else { 2 + random.below(2) as usize };
@@ -887,9 +887,9 @@ async fn race_reader(conn: TcpStream, seed: u64, rounds: u64, read: &AtomicU64, 
             Poll::Pending => None,
         };
         for _ in 0..count {
-            let receive = match random.below(3) {
-                0 => conn.recv_pooled(&pool),
-                1 => conn.recv(Buffer::with_capacity(1 + random.below(16) as usize)),
+            let receive = match random.below(4) {
+                pool @ (0 | 1) => conn.recv_pooled(&pools[pool as usize]),
+                2 => conn.recv(Buffer::with_capacity(1 + random.below(16) as usize)),
                 _ => conn.recv(Buffer::with_capacity(200)),
             };
             let limited = random.chance(10);

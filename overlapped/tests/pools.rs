@@ -363,6 +363,46 @@ fn buffers_of_a_pool_never_alias() {
     });
 }
 
+/// The standing receive of one pool must not serve a receive that wants a buffer of another.
+#[test]
+fn receives_of_one_stream_may_use_several_pools_in_turn() {
+    const BYTES: usize = 20_000;
+    watched(|| {
+        let pools = [BufferPool::new(16, 2).unwrap(), BufferPool::new(24, 4).unwrap()];
+        let port: CompletionPort = CompletionPort::new(1).unwrap();
+        let (conn, mut peer) = pair(&port, ());
+        let writer = thread::spawn(move || {
+            let mut random = Random(2);
+            let mut written = 0;
+            while written < BYTES {
+                let piece: Vec<u8> =
+                    (written..BYTES.min(written + 1 + random.below(40) as usize)).map(|at| at as u8).collect();
+                peer.write_all(&piece).unwrap();
+                written += piece.len();
+                if random.chance(30) {
+                    thread::sleep(Duration::from_micros(random.below(200)));
+                }
+            }
+        });
+        let mut random = Random(3);
+        let mut read = 0;
+        while read < BYTES {
+            conn.recv_pooled(&pools[random.below(2) as usize]).unwrap();
+            let Ok(Packet::Received { buffer, result, .. }) = port.dequeue(LONG) else {
+                panic!("no receive has ended")
+            };
+            assert_eq!(result, Ok(buffer.len()));
+            for byte in &buffer[..] {
+                assert_eq!(*byte, read as u8, "at {read}");
+                read += 1;
+            }
+        }
+        writer.join().unwrap();
+        drop((conn, port));
+        wait_until("all buffers are back", || pools.iter().all(|pool| pool.available() == pool.count()));
+    });
+}
+
 #[test]
 fn sizes_that_cannot_be_are_refused() {
     for (size, count) in [(0, 1), (1, 0), ((1 << 30) + 1, 1), (1, BufferPool::MAX_BUFFERS + 1)] {

@@ -641,8 +641,11 @@ impl Lane {
         let mut movable = Vec::new();
         self.work(|books| {
             for at in std::mem::take(&mut books.starved) {
-                let Some(pool) = books.lines.get(at).and_then(Line::wanted_pool) else { continue }; // ended early meanwhile
-                let pool = Arc::clone(&pool.0);
+                let Some(line) = books.lines.get(at) else { continue };
+                let Some(pool) = line.wanted_pool().map(|pool| Arc::clone(&pool.0)) else {
+                    books.go_on(self, at); // who starved was ended early
+                    continue;
+                };
                 let mut fed = books.queues().has_buffers(&pool);
                 if !fed {
                     // Asked first, looked again afterwards: a buffer that comes back in between is not missed.

@@ -470,14 +470,15 @@ impl Books {
         let standing = line.standing.as_mut().expect("what the kernel has was armed for this line");
         debug_assert_eq!(standing.seq, completion.token.seq);
         let usual = completion.more && !standing.ending && standing.tid == lane.tid.load(Relaxed);
-        let group = standing.group;
+        let (group, pool) = (standing.group, Arc::as_ptr(&standing.pool.0));
+        let is_of_its_pool = |first: &Request| first.pool().is_some_and(|wanted| Arc::as_ptr(&wanted.0) == pool);
         // The usual way: data, for a receive that waits for it, from a standing one that goes on. It needs its pool no more.
         if usual
             && completion.result > 0
             && !line.holds()
             && let Some(index) = completion.buffer
             && let Some(first) = &mut line.first
-            && let Operation::RecvPooled { .. } = &first.operation
+            && is_of_its_pool(first)
             && let Operation::RecvPooled { pool, .. } =
                 std::mem::replace(&mut first.operation, Operation::Sync { data_only: false })
         {
@@ -511,8 +512,8 @@ impl Books {
             (result, _) if result == -libc::EINVAL => queues.no_standing_receives(),
             (result, _) if result == -libc::ENOBUFS => {
                 queues.ran_out(&pool.0);
-                // A receive into a buffer of its own, first in line by now, needs none of the pool's.
-                starving = line.first.as_ref().is_some_and(|first| first.pool().is_some());
+                // A receive into a buffer of its own or of another pool, first in line by now, needs none of this one's.
+                starving = line.first.as_deref().is_some_and(is_of_its_pool);
             }
             (result, _) => line.hold(u64::MAX, Held::End(Err(Error::from_errno(-result)))),
         }
@@ -606,8 +607,9 @@ impl Books {
                 }
                 None
             }
-            None => line.shift(),
+            None => line.first.take(),
         };
+        line.stalled &= first.as_deref().is_some_and(|first| !which(first));
         for request in first.into_iter().chain(rest) {
             match which(&request) {
                 true => ended.push(request),
