@@ -165,12 +165,15 @@ where
 /// thread waits alertably in that ring: nobody else takes part.
 ///
 /// For many tasks give it the future of an executor that lives on one thread, say `smol::LocalExecutor::run`. A future that waits for
-/// something else may be woken from any thread.
+/// something else may be woken from any thread. An [`Operation`](crate::Operation) may be given as it is.
+///
+/// An operation that was started in this ring ends when this thread waits in the library, or has left `block_on`: a future that is sent to another
+/// thread does not end while this one sleeps in something else, a lock or a channel say, *inside* `block_on`.
 ///
 /// # Panics
 /// If called from within itself, and with the panic of a routine.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
+    let mut future = pin!(future.into_future());
     let here = sys::thread::Blocking::begin();
     let waker = here.waker();
     let mut context = Context::from_waker(&waker);

@@ -177,7 +177,7 @@ fn a02_a_handle_is_free_as_soon_as_its_operation_has_been_told() {
                     conn
                 }
                 _ => {
-                    alertable::block_on(conn.recv(Buffer::with_capacity(8)).into_future());
+                    alertable::block_on(conn.recv(Buffer::with_capacity(8)));
                     conn
                 }
             };

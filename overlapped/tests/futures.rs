@@ -1136,7 +1136,7 @@ fn futures_events_and_routines_may_be_used_together_on_one_thread() {
             })
             .unwrap();
         let pending = conn.recv(Buffer::with_capacity(1)).signal(&event).unwrap();
-        let done = alertable::block_on(conn.recv(Buffer::with_capacity(1)).into_future());
+        let done = alertable::block_on(conn.recv(Buffer::with_capacity(1)));
         assert_eq!(&done.buffer[..], b"3");
         assert_eq!(&pending.wait().buffer[..], b"2");
         assert_eq!(event.wait(FOREVER), Ok(()));

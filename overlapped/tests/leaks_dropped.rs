@@ -206,7 +206,7 @@ fn pools_that_were_used_once_do_not_stay() {
         peer.write_all(b"data").unwrap();
         match round % 4 {
             0 => drop(block_on(conn.recv_pooled(&pool))),
-            1 => drop(alertable::block_on(conn.recv_pooled(&pool).into_future())),
+            1 => drop(alertable::block_on(conn.recv_pooled(&pool))),
             2 => drop(conn.recv_pooled(&pool).signal(&Event::manual_reset()).unwrap().wait()),
             _ => {
                 let told = Rc::new(Cell::new(false));

@@ -3,7 +3,6 @@
 mod common;
 
 use std::cell::{Cell, RefCell};
-use std::future::IntoFuture;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -1154,7 +1153,7 @@ fn r08_a_thread_that_runs_a_future_runs_routines_and_apcs_meanwhile() {
             (peer, routines_peer)
         });
         // They do not end it: it goes on until the future is ready.
-        let done = alertable::block_on(conn.recv(Buffer::with_capacity(8)).into_future());
+        let done = alertable::block_on(conn.recv(Buffer::with_capacity(8)));
         assert_eq!(done.result, Ok(7));
         other.join().unwrap();
         assert_eq!(log.take().len(), 3);

@@ -334,9 +334,10 @@ impl Port {
         } else {
             Wait::No
         };
-        let sleeping = matches!(wait, Wait::For { .. }).then(trace::wait);
-        let entered = lane.enter(wait);
-        drop(sleeping);
+        let entered = {
+            let _sleeping = matches!(wait, Wait::For { .. }).then(trace::wait);
+            lane.enter(wait)
+        };
         lane.sleepers.fetch_sub(1, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 1 {
             lane.reap(); // whether there is a packet for a later comer, or it was a wake-up only

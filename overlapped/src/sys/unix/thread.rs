@@ -119,7 +119,7 @@ pub(super) fn tell(ended: Ended) {
                     if !books.ended
                         && let Some(ended) = ended.take()
                     {
-                        books.deliver(lane, ended);
+                        books.queue(Item::Ended(ended));
                     }
                 });
                 lane.nudge();
