@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::sys;
+
 /// The result of an operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -48,7 +50,7 @@ macro_rules! errors {
             code: $code,
             winsock: $winsock,
             status: $status,
-            errno: &[$(libc::$errno),*],
+            errno: sys::errnos!($($errno)*),
             kind: io::ErrorKind::$kind,
             text: $text,
         }),*];
@@ -165,10 +167,12 @@ impl Error {
         Self(code)
     }
 
-    /// The error for an errno of the system. One without a Win32 code is kept as it is.
+    /// The error for an errno of the system; on Windows, for what `GetLastError` or `WSAGetLastError` gives. One without a Win32 code
+    /// is kept as it is.
     pub fn from_errno(errno: i32) -> Self {
-        match TABLE.iter().find(|row| row.errno.contains(&errno)) {
+        match TABLE.iter().find(|row| sys::is_code_of(errno, row.errno, row.code, row.winsock)) {
             Some(row) => Self(row.code),
+            None if cfg!(windows) => Self(errno as u32),
             None => Self(ERRNO | errno as u32),
         }
     }
@@ -295,6 +299,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn an_errno_without_a_code_passes_through() {
         let error = Error::from_errno(libc::EXDEV);

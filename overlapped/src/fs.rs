@@ -40,7 +40,7 @@ impl File {
     /// # Errors
     /// [`Error::FILE_NOT_FOUND`](crate::Error::FILE_NOT_FOUND), [`Error::ACCESS_DENIED`](crate::Error::ACCESS_DENIED).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(std::fs::File::open(path)?.into())
+        Ok(sys::open_options().read(true).open(path)?.into())
     }
 
     /// Opens a file for reading and writing, new or emptied. For other ways, use `From<std::fs::File>`.
@@ -48,7 +48,7 @@ impl File {
     /// # Errors
     /// [`Error::PATH_NOT_FOUND`](crate::Error::PATH_NOT_FOUND), [`Error::ACCESS_DENIED`](crate::Error::ACCESS_DENIED).
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(std::fs::File::options().read(true).write(true).create(true).truncate(true).open(path)?.into())
+        Ok(sys::open_options().read(true).write(true).create(true).truncate(true).open(path)?.into())
     }
 
     /// Reads from `offset` (bytes) on, up to the buffer's capacity: [`Read`]. Less than that at the tail is success; at or past the

@@ -9,18 +9,36 @@
 //!   [`Handle::take_back`]: nobody wants the end;
 //! - [`thread`]: alertable waits, APCs, and the ways of routines, events and futures; [`Event`]: flags and the waits for them;
 //! - [`InFlight`]: what a [`Request`] needs besides;
+//! - [`open_options`]: how files are opened; [`is_code_of`] and `errnos`: how the system numbers its errors;
 //! - [`memory`]: the bytes that the system may write, the same everywhere, with [`advise_large_pages`].
 
 mod cell;
 pub(crate) mod memory;
 mod operation;
+mod timers;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 pub(crate) use cell::Cell;
 pub use operation::OperationId;
 pub(crate) use operation::{Delivered, Ended, Kind, Operation, Request};
 #[cfg(unix)]
-pub use unix::Waited;
-#[cfg(unix)]
-pub(crate) use unix::{Descriptor, Event, Handle, InFlight, MAX_CONCURRENCY, Port, Way, advise_large_pages, thread};
+use unix as platform;
+#[cfg(windows)]
+use windows as platform;
+
+pub(crate) use platform::{
+    Descriptor, Event, Handle, InFlight, MAX_CONCURRENCY, Port, Way, advise_large_pages, errnos, is_code_of, open_options,
+    thread,
+};
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// This event was set; of a wait for all, 0.
+    Signalled(usize),
+    /// Routines or APCs ran; no event was consumed. Win32: `WAIT_IO_COMPLETION`.
+    Routines,
+}

@@ -6,16 +6,8 @@ use std::time::{Duration, Instant};
 use super::lane::Lane;
 use super::thread::{self, Outcome};
 use crate::sync::Mutex;
+use crate::sys::Waited;
 use crate::{Error, Result, trace};
-
-/// How a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waited {
-    /// This event was set; of a wait for all, 0.
-    Signalled(usize),
-    /// Routines or APCs ran; no event was consumed. Win32: `WAIT_IO_COMPLETION`.
-    Routines,
-}
 
 #[derive(Clone)]
 pub(crate) struct Event(Arc<Inner>);

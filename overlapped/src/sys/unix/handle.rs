@@ -752,7 +752,7 @@ impl Handle {
     }
 
     /// Ends what is overdue.
-    pub(super) fn expire(self: &Arc<Self>, now: Instant) {
+    pub(in crate::sys) fn expire(self: &Arc<Self>, now: Instant) {
         self.cold.lock().timer_at = None;
         self.end_early(Error::SEM_TIMEOUT, |request| request.in_flight.deadline.is_some_and(|at| at <= now));
         let mut next: Option<Instant> = None;

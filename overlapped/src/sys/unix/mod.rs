@@ -13,7 +13,7 @@ mod monitor;
 mod port;
 mod request;
 pub(crate) mod thread;
-mod timers;
+use super::timers;
 mod worker;
 
 use std::ptr::NonNull;
@@ -21,7 +21,6 @@ use std::sync::Arc;
 
 use super::Cell;
 pub(crate) use event::Event;
-pub use event::Waited;
 pub(crate) use handle::Handle;
 pub(crate) use port::{MAX_CONCURRENCY, Port};
 #[allow(unreachable_pub, reason = "a field of a type that a sealed trait names")]
@@ -66,6 +65,24 @@ impl Way {
         debug_assert!(matches!(self, Self::Port));
         Self::Port
     }
+}
+
+/// Whether `code`, the system's, is the failure that has these numbers.
+pub(crate) fn is_code_of(code: i32, errnos: &[i32], _win32: u32, _winsock: u32) -> bool {
+    errnos.contains(&code)
+}
+
+/// The numbers of these names.
+macro_rules! errnos {
+    ($($errno:ident)*) => {
+        &[$(libc::$errno),*]
+    };
+}
+pub(crate) use errnos;
+
+/// How a file is opened.
+pub(crate) fn open_options() -> std::fs::OpenOptions {
+    std::fs::OpenOptions::new()
 }
 
 /// Fewer, larger pages for a pool: a ring that goes through its buffers otherwise misses the TLB with each.
