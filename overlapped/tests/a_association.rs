@@ -200,7 +200,7 @@ fn a06_a_handle_of_a_port_has_no_routines_events_or_futures() {
 
 #[test]
 fn a03_what_is_not_overlapped_cannot_be_associated() {
-    assert_lacks!(Overlapped: std::fs::File, std::net::TcpStream, std::os::fd::OwnedFd, u32, &TcpStream);
+    assert_lacks!(Overlapped: std::fs::File, std::net::TcpStream, socket2::Socket, u32, &TcpStream);
 }
 
 #[test]

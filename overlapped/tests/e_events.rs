@@ -924,6 +924,7 @@ fn t01_a_limit_beyond_all_time_is_none() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it asks Linux for the processor time of a thread")]
 fn a_thread_that_waits_for_an_event_uses_no_processor() {
     watched(|| {
         let event = Event::manual_reset();

@@ -74,7 +74,7 @@ fn p01_completions_of_one_lane_are_queued_in_the_order_in_which_they_ended() {
     });
 }
 
-type Waiter = (rustix::thread::Pid, thread::JoinHandle<()>);
+type Waiter = (ThreadId, thread::JoinHandle<()>);
 
 /// Threads that dequeue one packet each and say their number; they come to wait one after the other.
 fn waiters_in_turn(port: &Arc<Numbers>, count: usize) -> (mpsc::Receiver<(usize, u32)>, Vec<Waiter>) {
@@ -84,7 +84,7 @@ fn waiters_in_turn(port: &Arc<Numbers>, count: usize) -> (mpsc::Receiver<(usize,
             let (port, tell) = (Arc::clone(port), tell.clone());
             let (started, start) = mpsc::channel();
             let thread = thread::spawn(move || {
-                started.send(rustix::thread::gettid()).unwrap();
+                started.send(this_thread()).unwrap();
                 let packet = posted(&port);
                 tell.send((number, packet)).unwrap();
             });
@@ -97,11 +97,10 @@ fn waiters_in_turn(port: &Arc<Numbers>, count: usize) -> (mpsc::Receiver<(usize,
 }
 
 /// Whether a thread sleeps, and goes on sleeping: it has arrived in its wait.
-fn asleep(tid: rustix::thread::Pid) -> bool {
+fn asleep(tid: ThreadId) -> bool {
     (0..10).all(|_| {
         thread::sleep(Duration::from_millis(2));
-        let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('S')
+        sleeps(tid)
     })
 }
 
@@ -135,7 +134,7 @@ fn p02_io_too_releases_the_worker_that_came_last() {
                 let (port, tell) = (Arc::clone(&port), tell.clone());
                 let (started, start) = mpsc::channel();
                 let thread = thread::spawn(move || {
-                    started.send(rustix::thread::gettid()).unwrap();
+                    started.send(this_thread()).unwrap();
                     if port.dequeue(None).is_ok() {
                         tell.send(number).unwrap();
                     }

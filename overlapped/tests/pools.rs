@@ -263,6 +263,7 @@ fn a_buffer_set_aside_for_one_lane_is_not_kept_from_another() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it asks Linux how much memory or how many descriptors are in use")]
 fn memory_does_not_grow_while_receives_wait_for_a_buffer() {
     watched(|| {
         let port: CompletionPort = CompletionPort::new(1).unwrap();

@@ -394,7 +394,10 @@ fn a_pipe_read_that_never_ends_does_not_keep_the_port_from_closing() {
     watched(|| {
         let port: CompletionPort = CompletionPort::new(1).unwrap();
         let (reader, _writer) = std::io::pipe().unwrap();
+        #[cfg(unix)]
         let file = std::fs::File::from(std::os::fd::OwnedFd::from(reader));
+        #[cfg(windows)]
+        let file = std::fs::File::from(std::os::windows::io::OwnedHandle::from(reader));
         let file = port.associate(File::from(file), ()).unwrap();
         file.read_at(Buffer::with_capacity(8), 0).unwrap();
         if let Ok(packet) = port.dequeue(MOMENT) {

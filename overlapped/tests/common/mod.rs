@@ -1,6 +1,10 @@
 //! What the integration tests share.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses a part of this")]
 
+#[cfg_attr(unix, path = "linux.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod system;
+
 use std::any::Any;
 use std::fmt::Debug;
 use std::future::{Future, IntoFuture};
@@ -19,6 +23,8 @@ use overlapped::net::{TcpListener, TcpStream, UdpSocket};
 use overlapped::{
     Associated, Buffer, Completion, CompletionPort, Error, Operation, OperationId, Packet, Result, alertable,
 };
+
+pub use system::*;
 
 /// How long a test may take before it counts as hung. Never a measure of speed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -424,38 +430,6 @@ pub fn panic_text(panic: Box<dyn Any + Send>) -> String {
         Ok(text) => *text,
         Err(panic) => panic.downcast::<&str>().map_or_else(|_| "?".to_owned(), |text| (*text).to_owned()),
     }
-}
-
-/// Open descriptors of this process.
-pub fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count() - 1 // the directory itself
-}
-
-/// Threads of this process, without those that the kernel has for its rings: they come and go as it likes.
-pub fn threads() -> usize {
-    let name = |task: &std::path::Path| std::fs::read_to_string(task.join("comm")).unwrap_or_default();
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    tasks.filter(|task| !name(&task.as_ref().unwrap().path()).starts_with("iou-")).count()
-}
-
-/// Processor time that this thread has used.
-pub fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// Whether a thread of this process (by its id) sleeps or is blocked.
-pub fn sleeps(thread: rustix::thread::Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
-    // The name is in parentheses and may hold anything; the state comes behind it.
-    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
-}
-
-/// Memory of this process that is in use, in bytes.
-pub fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
 /// A listener whose backlog is full: who connects to it waits, until [`std::net::TcpListener::accept`] makes room.
