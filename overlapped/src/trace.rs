@@ -38,6 +38,7 @@ macro_rules! vocabulary {
         $(
             #[inline(always)]
             #[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+            #[cfg_attr(windows, allow(dead_code, reason = "there the kernel schedules, and tells nobody"))]
             pub(crate) fn $event($($arg: $type),*) {
                 #[cfg(feature = "tracing")]
                 tracing::event!(

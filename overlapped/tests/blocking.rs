@@ -130,7 +130,7 @@ fn p06_a_worker_that_blocks_is_replaced_again_and_again() {
 
 #[test]
 fn p04_two_handlers_that_compute_keep_the_others_out() {
-    watched(|| {
+    watched_but_not_by_wine("it does not limit how many workers run", || {
         let port: CompletionPort<(), Task> = CompletionPort::builder().concurrency(2).build().unwrap();
         let (stop, computing, others) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
@@ -165,7 +165,7 @@ fn p04_two_handlers_that_compute_keep_the_others_out() {
 
 #[test]
 fn p04_never_more_run_than_the_limit_while_nobody_blocks() {
-    watched(|| {
+    watched_but_not_by_wine("it does not limit how many workers run", || {
         for limit in [1, 2] {
             let port: CompletionPort<(), u32> = CompletionPort::builder().concurrency(limit).build().unwrap();
             let (running, most, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -197,7 +197,7 @@ fn p04_never_more_run_than_the_limit_while_nobody_blocks() {
 
 #[test]
 fn p07_a_blocked_worker_that_wakes_may_exceed_the_limit_but_nobody_new_is_admitted() {
-    watched(|| {
+    watched_but_not_by_wine("it does not limit how many workers run", || {
         let port: CompletionPort<(), Task> = CompletionPort::builder().concurrency(1).build().unwrap();
         let gate = Gate::default();
         let (blocked, woken, computing) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));

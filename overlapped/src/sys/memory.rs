@@ -168,6 +168,7 @@ pub(crate) struct Pool {
     hungry: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
     /// How many rings have buffers of it.
+    #[cfg_attr(windows, allow(dead_code, reason = "only rings are given buffers beforehand"))]
     pub(crate) users: AtomicUsize,
 }
 
@@ -211,6 +212,7 @@ impl Pool {
     }
 
     /// Moves up to `most` free buffers to `give`.
+    #[cfg_attr(windows, allow(dead_code, reason = "only rings are given buffers beforehand"))]
     pub(crate) fn take_many(&self, most: usize, mut give: impl FnMut(u32)) {
         let mut free = self.free.lock();
         let keep = free.len().saturating_sub(most);

@@ -74,6 +74,7 @@ pub(crate) enum Operation {
         offset: u64,
     },
     Sync {
+        #[cfg_attr(windows, allow(dead_code, reason = "there all of the file is flushed"))]
         data_only: bool,
     },
 }

@@ -91,6 +91,7 @@ impl Timers {
         }
     }
 
+    #[cfg_attr(windows, allow(dead_code, reason = "there no port has timers of its own"))]
     pub(super) fn clear(&self) {
         let entries = std::mem::take(&mut *self.heap.lock());
         self.next.store(0, SeqCst);

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::future::{Future, IntoFuture};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -56,6 +56,21 @@ pub fn watched_for(patience: Duration, body: impl FnOnce() + Send + 'static) {
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
+}
+
+/// Whether this is not Windows itself but Wine.
+pub fn wine() -> bool {
+    cfg!(windows) && std::path::Path::new(r"C:\windows\system32\winecfg.exe").exists()
+}
+
+/// Runs a test that fails under Wine, for this reason: there it has to fail, so that it is noticed when Wine has changed.
+pub fn watched_but_not_by_wine(reason: &str, body: impl FnOnce() + Send + 'static) {
+    if !wine() {
+        return watched(body);
+    }
+    let ended = catch_unwind(AssertUnwindSafe(|| watched(body)));
+    assert!(ended.is_err(), "Wine keeps this now: it did not because {reason}");
+    println!("WINE DIFFERS: {reason}");
 }
 
 /// Waits until `condition` holds; `what` says for whom it failed.

@@ -19,17 +19,18 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Storage::FileSystem::SetFileCompletionNotificationModes;
+use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::WindowsProgramming::{
     FILE_SKIP_COMPLETION_PORT_ON_SUCCESS, FILE_SKIP_SET_EVENT_ON_HANDLE,
 };
 
 use super::iocp::Iocp;
 use super::library::library;
-use super::record::{InKernel, Issued, Record, Step, receive_now};
+use super::record::{Cancelled, InKernel, Issued, Record, Step, receive_now};
 use super::{Descriptor, Port, Way, thread};
 use crate::sync::Mutex;
 use crate::sys::{Ended, Kind, Operation, OperationId, Request};
-use crate::{Buffer, Error, Result, trace};
+use crate::{Buffer, BufferPool, Error, Result, trace};
 
 #[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
 pub struct Handle {
@@ -104,9 +105,13 @@ struct Issue {
     deadline: Option<Instant>,
     /// Why it was asked to end, and so what it ends with.
     ended_by: Option<Error>,
+    /// It was asked to end.
+    cancelled: bool,
     /// Nothing else of its line may be in the kernel.
     alone: bool,
     accepts: bool,
+    /// Where its second step takes a buffer.
+    pool: Option<BufferPool>,
 }
 
 /// Bytes of a stream, or a datagram.
@@ -360,9 +365,15 @@ impl Handle {
         let (id, deadline) = (request.id, request.in_flight.deadline);
         let alone = is_alone(&request.operation);
         let accepts = matches!(request.operation, Operation::Accept { .. });
+        let pool = match &request.operation {
+            Operation::RecvPooled { pool, .. } => Some(pool.clone()),
+            _ => None,
+        };
         match Record::issue(request, descriptor, skips, state.engaged == Engaged::Never) {
             Issued::Pending(record) => {
-                state.lines[which].in_kernel.push(Issue { id, record, deadline, ended_by: None, alone, accepts });
+                let (ended_by, cancelled) = (None, false);
+                let issue = Issue { id, record, deadline, ended_by, cancelled, alone, accepts, pool };
+                state.lines[which].in_kernel.push(issue);
             }
             Issued::Ended(record, result, bytes) => self.came_back(state, which, record, result, bytes, None, after),
         }
@@ -371,14 +382,14 @@ impl Handle {
     // Ending.
 
     /// The kernel has let go of a record. What has ended at a port is returned to whoever asks there; the rest is told.
-    pub(super) fn reap(record: Box<Record>, name: InKernel, status: usize, bytes: usize) -> Option<Ended> {
+    pub(super) fn reap(record: Box<Record>, packet: *mut OVERLAPPED, status: usize, bytes: usize) -> Option<Ended> {
         let handle = Arc::clone(&record.request().handle);
         let which = line_of(&record.request().operation);
         let mut after = After::default();
         {
             let mut state = handle.state.lock();
             let issues = &mut state.lines[which].in_kernel;
-            let at = issues.iter().position(|issue| issue.record == name).expect("what is in the kernel is in the books");
+            let at = issues.iter().position(|issue| issue.record.is(packet)).expect("what is in the kernel is in the books");
             let issue = issues.remove(at);
             let result = record.outcome(status);
             handle.came_back(&mut state, which, record, result, bytes, issue.ended_by, &mut after);
@@ -402,9 +413,10 @@ impl Handle {
         let (mut request, step) = record.finish(result, bytes, state.descriptor.as_ref());
         let result = match step {
             Step::Again => return self.issue(state, which, request, after),
+            // What is there stays in the socket.
+            Step::Readable if let Some(error) = ended_by => Err(error),
             Step::Readable => match self.receive_pooled(state, &mut request) {
                 Some(result) => result,
-                None if let Some(error) = ended_by => Err(error),
                 None => return state.lines[which].queued.push_front(request),
             },
             Step::Done(result) => result,
@@ -601,10 +613,13 @@ impl Handle {
             return;
         };
         // Those that wait in the kernel for something else are to look here.
-        if let Some(descriptor) = &state.descriptor {
-            for issue in state.lines[which].in_kernel.iter().filter(|issue| which == RECEIVES || issue.accepts) {
-                issue.record.cancel(descriptor);
-            }
+        let State { lines, descriptor, .. } = state;
+        let mut again = false;
+        for issue in lines[which].in_kernel.iter_mut().filter(|issue| which == RECEIVES || issue.accepts) {
+            again |= issue.cancel(descriptor.as_ref()) == Cancelled::NotYet;
+        }
+        if again {
+            handle.schedule(state, soon());
         }
     }
 
@@ -657,10 +672,11 @@ impl Handle {
                 let mut state = self.state.lock();
                 let State { lines, descriptor, .. } = &mut *state;
                 let Line { queued, in_kernel, stalled, .. } = &mut lines[line];
+                let mut again = false;
                 for issue in in_kernel.iter_mut().filter(|issue| which(issue.id, issue.deadline)) {
-                    if let Some(descriptor) = descriptor
-                        && issue.record.cancel(descriptor)
-                    {
+                    let cancelled = issue.cancel(descriptor.as_ref());
+                    again |= cancelled == Cancelled::NotYet;
+                    if cancelled != Cancelled::Ended || issue.pool.as_ref().is_some_and(|pool| pool.available() == 0) {
                         issue.ended_by = issue.ended_by.or(Some(error));
                         count += 1;
                     }
@@ -676,6 +692,9 @@ impl Handle {
                     }
                 }
                 self.go_on(&mut state, line, &mut after);
+                if again {
+                    self.schedule(&mut state, soon());
+                }
             }
             self.settle(line, after);
         }
@@ -723,7 +742,14 @@ impl Handle {
             queued.chain(issued.filter_map(|issue| issue.deadline))
         });
         // What is overdue and could not be cancelled has ended, and only waits to be told.
-        if let Some(next) = in_lines.filter(|at| *at > now).min() {
+        let mut next = in_lines.filter(|at| *at > now).min();
+        let State { lines, descriptor, .. } = &mut *state;
+        for issue in lines.iter_mut().flat_map(|line| &mut line.in_kernel).filter(|issue| issue.cancelled) {
+            if issue.cancel(descriptor.as_ref()) == Cancelled::NotYet {
+                next = next.into_iter().chain([soon()]).min();
+            }
+        }
+        if let Some(next) = next {
             self.schedule(&mut state, next);
         }
     }
@@ -744,6 +770,13 @@ impl Drop for Handle {
         if let Some(association) = self.association.get() {
             association.port.forget(self.id);
         }
+    }
+}
+
+impl Issue {
+    fn cancel(&mut self, descriptor: Option<&Descriptor>) -> Cancelled {
+        self.cancelled = true;
+        self.record.cancel(descriptor)
     }
 }
 
@@ -789,6 +822,11 @@ impl Line {
         buffer.clear();
         true
     }
+}
+
+/// When a cancel that did not find its operation is repeated.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(1)
 }
 
 /// Whether nothing else of its line may be in the kernel with it.

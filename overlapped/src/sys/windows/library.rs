@@ -85,8 +85,8 @@ fn attend(entry: &OVERLAPPED_ENTRY) {
     match entry.lpCompletionKey {
         key::RECORD => {
             // SAFETY: the packet is one of the kernel's, or an errand's, and is taken once.
-            let (record, name, status) = unsafe { Record::reap(entry.lpOverlapped) };
-            let ended = Handle::reap(record, name, status, entry.dwNumberOfBytesTransferred as usize);
+            let (record, status) = unsafe { Record::reap(entry.lpOverlapped) };
+            let ended = Handle::reap(record, entry.lpOverlapped, status, entry.dwNumberOfBytesTransferred as usize);
             debug_assert!(ended.is_none(), "only ports hand out ends");
         }
         key::HUNGRY => {

@@ -173,8 +173,8 @@ impl Port {
         let delivered = match entry.lpCompletionKey {
             key::RECORD => {
                 // SAFETY: the packet is one of the kernel's, or an errand's, and is taken once.
-                let (record, name, status) = unsafe { Record::reap(at) };
-                let ended = Handle::reap(record, name, status, entry.dwNumberOfBytesTransferred as usize)?;
+                let (record, status) = unsafe { Record::reap(at) };
+                let ended = Handle::reap(record, at, status, entry.dwNumberOfBytesTransferred as usize)?;
                 trace::completed(ended.id, &ended.operation, &ended.handle, &ended.result);
                 trace::dequeued(ended.id);
                 Delivered::Ended(ended)

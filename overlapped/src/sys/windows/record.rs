@@ -4,12 +4,12 @@
 use std::ffi::c_void;
 use std::mem::offset_of;
 use std::net::SocketAddr;
-use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawSocket, OwnedHandle, OwnedSocket};
+use std::os::windows::io::{AsRawHandle, AsRawSocket, BorrowedHandle, FromRawSocket, OwnedHandle, OwnedSocket};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use socket2::{SockAddr, SockAddrStorage};
-use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, GetLastError};
+use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, GetLastError, STATUS_PENDING};
 use windows_sys::Win32::Networking::WinSock::{
     INVALID_SOCKET, IPPROTO_TCP, LPFN_ACCEPTEX, LPFN_CONNECTEX, SIO_GET_EXTENSION_FUNCTION_POINTER, SO_PROTOCOL_INFOW, SO_UPDATE_ACCEPT_CONTEXT,
     SO_UPDATE_CONNECT_CONTEXT, SOCK_STREAM, SOCKADDR_STORAGE, SOCKET, SOL_SOCKET, WSA_FLAG_NO_HANDLE_INHERIT,
@@ -17,17 +17,21 @@ use windows_sys::Win32::Networking::WinSock::{
     bind, getsockname, getsockopt, recv, setsockopt,
 };
 use windows_sys::Win32::Storage::FileSystem::{FlushFileBuffers, ReadFile, WriteFile};
-use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
-use windows_sys::Win32::System::Threading::{QueueUserWorkItem, WT_EXECUTELONGFUNCTION};
+use windows_sys::Win32::System::IO::{CancelIoEx, CancelSynchronousIo, OVERLAPPED};
+use windows_sys::Win32::System::Threading::{GetCurrentThread, QueueUserWorkItem, WT_EXECUTELONGFUNCTION};
 use windows_sys::core::GUID;
 
 use super::iocp::key;
 use super::{Descriptor, last_error};
+use crate::sync::Mutex;
 use crate::sys::{Operation, Request};
 use crate::{Buffer, Error, Result};
 
 /// At most this many bytes in one piece: more lies in several pieces of one call, or is moved in several calls.
 const MOST_BYTES: usize = 1 << 30;
+
+/// At most this many pieces in one call: Winsock names no limit, but what lies below it may have one. What is behind is copied together.
+const MOST_PIECES: usize = 1024;
 
 /// What AcceptEx wants for each of the two addresses that it writes.
 const ADDRESS_ROOM: usize = size_of::<SOCKADDR_STORAGE>() + 16;
@@ -38,10 +42,11 @@ pub(super) struct Record {
     /// What a receive reads at its start and writes at its end.
     flags: u32,
     buffers: Vec<WSABUF>,
+    /// Pieces of what is to be sent, copied together.
+    joined: Vec<u8>,
     address: Option<Box<Address>>,
     accepting: Option<Box<Accepting>>,
-    /// What a thread is to do that may block: a flush, and all of a file that was not opened for overlapped operations.
-    errand: Option<OwnedHandle>,
+    errand: Option<Arc<Errand>>,
     /// How the errand failed.
     failure: Option<Error>,
     request: Box<Request>,
@@ -60,18 +65,57 @@ struct Accepting {
     addresses: [u8; 2 * ADDRESS_ROOM],
 }
 
+/// What a thread of the system's pool does because it may block: a flush, and all of a file that was not opened for overlapped operations.
+struct Errand {
+    /// Open until it is done, whatever becomes of the handle.
+    file: OwnedHandle,
+    /// The thread, while it is in the call.
+    thread: Mutex<Option<OwnedHandle>>,
+}
+
 /// A record that the kernel has: its name, by which it is found and cancelled.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct InKernel(NonNull<Record>);
+pub(super) struct InKernel {
+    at: NonNull<Record>,
+    errand: Option<Arc<Errand>>,
+}
 
 // SAFETY: it only names the record. Who reaps it is the only one to open it, and what is in it may go to any thread.
 unsafe impl Send for InKernel {}
 
+/// What became of a cancel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cancelled {
+    /// The operation will end soon.
+    Asked,
+    /// It was not found, although it goes on: it is to be cancelled again.
+    NotYet,
+    /// It has ended, and its packet was not yet taken.
+    Ended,
+}
+
 impl InKernel {
-    /// Asks the kernel to end it. Whether the kernel had it still.
-    pub(super) fn cancel(self, descriptor: &Descriptor) -> bool {
+    pub(super) fn is(&self, packet: *mut OVERLAPPED) -> bool {
+        self.at.as_ptr().cast() == packet
+    }
+
+    /// Asks the kernel to end it.
+    ///
+    /// The caller holds the lock under which records are reaped, and this one was not.
+    pub(super) fn cancel(&self, descriptor: Option<&Descriptor>) -> Cancelled {
+        if let Some(errand) = &self.errand
+            && let Some(thread) = &*errand.thread.lock()
+        {
+            // SAFETY: the handle is open. While it lies there the thread is in the errand's call, or just before or behind it.
+            unsafe { CancelSynchronousIo(thread.as_raw_handle()) };
+        }
         // SAFETY: the handle is open. The pointer is only compared with those of the operations in flight.
-        unsafe { CancelIoEx(descriptor.raw(), self.0.as_ptr().cast()) != 0 }
+        if descriptor.is_some_and(|descriptor| unsafe { CancelIoEx(descriptor.raw(), self.at.as_ptr().cast()) } != 0) {
+            return Cancelled::Asked;
+        }
+        // SAFETY: the record was not reaped (caller's promise), so it is there; the kernel may write the word at any time, and it is
+        // read as such.
+        let status = unsafe { (&raw const (*self.at.as_ptr()).overlapped.Internal).read_volatile() };
+        if status == STATUS_PENDING as usize { Cancelled::NotYet } else { Cancelled::Ended }
     }
 }
 
@@ -124,19 +168,20 @@ impl Record {
     ///
     /// The caller holds the lock under which the handle is closed, and under which records are reaped.
     pub(super) fn issue(request: Box<Request>, descriptor: &Descriptor, skips: bool, synchronous: bool) -> Issued {
-        let (flags, buffers) = (0, Vec::new());
+        let (flags, buffers, joined) = (0, Vec::new(), Vec::new());
         let overlapped = OVERLAPPED::default();
         let (address, accepting, errand, failure) = (None, None, None, None);
-        let mut record = Box::new(Self { overlapped, flags, buffers, address, accepting, errand, failure, request });
+        let mut record = Box::new(Self { overlapped, flags, buffers, joined, address, accepting, errand, failure, request });
         if let Err(error) = record.prepare(descriptor, synchronous) {
             return Issued::Ended(record, Err(error), 0);
         }
+        let errand = record.errand.clone();
         let record = NonNull::from(Box::leak(record));
         // SAFETY: the record was prepared, is ours alone, and stays where it is until it is reaped.
         let called = unsafe { Self::call(record.as_ptr(), descriptor) };
         let (result, bytes) = match called {
-            Called::Pending => return Issued::Pending(InKernel(record)),
-            Called::Done(_) if !skips => return Issued::Pending(InKernel(record)),
+            Called::Pending => return Issued::Pending(InKernel { at: record, errand }),
+            Called::Done(_) if !skips => return Issued::Pending(InKernel { at: record, errand }),
             Called::Done(bytes) => (Ok(()), bytes as usize),
             Called::Failed(error) => (Err(error), 0),
         };
@@ -144,18 +189,17 @@ impl Record {
         Issued::Ended(unsafe { Box::from_raw(record.as_ptr()) }, result, bytes)
     }
 
-    /// The record that a packet points to, its name, and the status.
+    /// The record that a packet points to, and the status.
     ///
     /// # Safety
     /// `at` comes from a packet with [`key::RECORD`], of which there is one a record.
-    pub(super) unsafe fn reap(at: *mut OVERLAPPED) -> (Box<Self>, InKernel, usize) {
+    pub(super) unsafe fn reap(at: *mut OVERLAPPED) -> (Box<Self>, usize) {
         let record = at.cast::<Self>();
         // SAFETY: the OVERLAPPED is the record's first member (asserted above); the record was leaked by `issue`, and the kernel has
         // let go of it (caller's promise).
         let record = unsafe { Box::from_raw(record) };
-        let name = InKernel(NonNull::from(&*record));
         let status = record.overlapped.Internal;
-        (record, name, status)
+        (record, status)
     }
 
     pub(super) fn request(&self) -> &Request {
@@ -182,8 +226,8 @@ impl Record {
             Operation::Recv { buffer } => self.buffers = vec![room(buffer)],
             // Without room it waits for data, and takes none.
             Operation::RecvPooled { .. } => self.buffers = vec![WSABUF { len: 0, buf: ptr::null_mut() }],
-            Operation::Send { buffer } => pieces(std::slice::from_ref(buffer), &mut self.buffers),
-            Operation::SendVectored { buffers } => pieces(buffers, &mut self.buffers),
+            Operation::Send { buffer } => self.buffers = pieces(std::slice::from_ref(buffer), &mut self.joined),
+            Operation::SendVectored { buffers } => self.buffers = pieces(buffers, &mut self.joined),
             Operation::RecvFrom { buffer, .. } => {
                 self.buffers = vec![room(buffer)];
                 let storage = SockAddrStorage::zeroed();
@@ -191,7 +235,7 @@ impl Record {
                 self.address = Some(Box::new(Address { storage, len }));
             }
             Operation::SendTo { buffer, address } => {
-                pieces(std::slice::from_ref(buffer), &mut self.buffers);
+                self.buffers = pieces(std::slice::from_ref(buffer), &mut self.joined);
                 self.address = Some(Address::of(**address));
             }
             Operation::ReadAt { offset, .. } => self.overlapped = at_offset(*offset),
@@ -202,7 +246,8 @@ impl Record {
         if let Descriptor::File(file) = descriptor
             && (synchronous || matches!(self.request.operation, Operation::Sync { .. }))
         {
-            self.errand = Some(file.try_clone()?); // open until it is done, whatever becomes of the handle
+            self.errand = Some(Arc::new(Errand { file: file.try_clone()?, thread: Mutex::default() }));
+            self.overlapped.Internal = STATUS_PENDING as usize;
         }
         Ok(())
     }
@@ -367,20 +412,20 @@ fn room(buffer: &mut Buffer) -> WSABUF {
     WSABUF { len: len.min(MOST_BYTES) as u32, buf: start }
 }
 
-/// Where the kernel may read: all that is in `buffers`, in order.
-fn pieces(buffers: &[Buffer], into: &mut Vec<WSABUF>) {
-    for buffer in buffers {
-        let (start, len) = buffer.0.filled(0);
-        let mut at = 0;
-        while at < len {
-            let piece = (len - at).min(MOST_BYTES);
-            into.push(WSABUF { len: piece as u32, buf: start.wrapping_add(at).cast_mut() });
-            at += piece;
-        }
+/// Where the kernel may read: all that is in `buffers`, in order. `joined` is memory for the tail of many.
+fn pieces(buffers: &[Buffer], joined: &mut Vec<u8>) -> Vec<WSABUF> {
+    let filled = buffers.iter().filter(|buffer| !buffer.is_empty());
+    let mut pieces: Vec<_> = filled.clone().take(MOST_PIECES).flat_map(|buffer| in_pieces(buffer)).collect();
+    joined.extend(filled.skip(MOST_PIECES).flat_map(|buffer| buffer.iter()));
+    pieces.extend(in_pieces(joined));
+    if pieces.is_empty() {
+        pieces.push(WSABUF { len: 0, buf: ptr::null_mut() }); // none at all is refused
     }
-    if into.is_empty() {
-        into.push(WSABUF { len: 0, buf: ptr::null_mut() }); // none at all is refused
-    }
+    pieces
+}
+
+fn in_pieces(bytes: &[u8]) -> impl Iterator<Item = WSABUF> + '_ {
+    bytes.chunks(MOST_BYTES).map(|piece| WSABUF { len: piece.len() as u32, buf: piece.as_ptr().cast_mut() })
 }
 
 /// How many bytes it is to send or write in all.
@@ -406,8 +451,10 @@ unsafe extern "system" fn run_errand(record: *mut c_void) -> u32 {
     // SAFETY: the record was given to this errand alone, which owns it until the packet is queued below.
     let (handle, failure) = unsafe {
         let this = &mut *record;
-        let file = this.errand.as_ref().expect("it was prepared").as_raw_handle();
-        let mut overlapped = this.overlapped; // a synchronous handle is given the offset so, and waits
+        let errand = this.errand.take().expect("it was prepared");
+        let file = errand.file.as_raw_handle();
+        let mut overlapped = OVERLAPPED { Internal: 0, ..this.overlapped }; // a synchronous handle is given the offset so, and waits
+        *errand.thread.lock() = this_thread();
         let moved = this.request.moved;
         let done = match &mut this.request.operation {
             Operation::ReadAt { buffer, .. } => {
@@ -421,10 +468,11 @@ unsafe extern "system" fn run_errand(record: *mut c_void) -> u32 {
             _ => FlushFileBuffers(file),
         };
         if done == 0 {
-            this.failure = Some(last_error());
+            this.failure = Some(last_error()); // before anything else is called
         }
-        this.errand = None;
-        (std::sync::Arc::clone(&this.request.handle), this.failure)
+        *errand.thread.lock() = None;
+        this.overlapped.Internal = 0;
+        (Arc::clone(&this.request.handle), this.failure)
     };
     let bytes = if failure.is_some() { 0 } else { bytes };
     // Refused only when the system has no memory for the packet; the operation's end would be lost.
@@ -432,6 +480,12 @@ unsafe extern "system" fn run_errand(record: *mut c_void) -> u32 {
         std::thread::yield_now();
     }
     0
+}
+
+/// A handle that means this thread everywhere.
+pub(super) fn this_thread() -> Option<OwnedHandle> {
+    // SAFETY: the pseudo handle means this thread while it runs; it is only duplicated.
+    unsafe { BorrowedHandle::borrow_raw(GetCurrentThread()) }.try_clone_to_owned().ok()
 }
 
 static ACCEPT_EX: OnceLock<LPFN_ACCEPTEX> = OnceLock::new();

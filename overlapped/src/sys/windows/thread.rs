@@ -6,16 +6,17 @@
 
 use std::cell::{Cell as Slot, RefCell};
 use std::collections::VecDeque;
-use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use windows_sys::Win32::System::Threading::{GetCurrentThread, QueueUserAPC, SleepEx};
+use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx};
 
 use super::library::library;
+use super::record::this_thread;
 use super::{Handle, Way, millis_until};
 use crate::sync::Mutex;
 use crate::sys::{Cell, Ended, OperationId};
@@ -133,9 +134,7 @@ pub(super) fn with_desk<R>(work: impl FnOnce(&Desk) -> R) -> R {
 impl Desk {
     fn new() -> Self {
         let being = GIVEN.try_with(Slot::take).ok().flatten().unwrap_or_else(Being::new);
-        // SAFETY: the pseudo handle means this thread while it runs; it is only duplicated, into one that means it everywhere.
-        let this = unsafe { BorrowedHandle::borrow_raw(GetCurrentThread()) };
-        if let Ok(native) = this.try_clone_to_owned() {
+        if let Some(native) = this_thread() {
             let _ = being.native.set(native);
         }
         Self { being, routines: RefCell::default(), blocking: Slot::new(false) }
