@@ -691,11 +691,13 @@ impl Handle {
                         count += 1;
                     }
                 }
-                self.go_on(&mut state, line, &mut after);
                 if again {
                     self.schedule(&mut state, soon());
                 }
             }
+            // Told before what stands behind them goes on, and perhaps ends at once.
+            after.ended.drain(..).for_each(Self::tell);
+            self.go_on(&mut self.state.lock(), line, &mut after);
             self.settle(line, after);
         }
         count

@@ -415,8 +415,8 @@ fn room(buffer: &mut Buffer) -> WSABUF {
 /// Where the kernel may read: all that is in `buffers`, in order. `joined` is memory for the tail of many.
 fn pieces(buffers: &[Buffer], joined: &mut Vec<u8>) -> Vec<WSABUF> {
     let filled = buffers.iter().filter(|buffer| !buffer.is_empty());
-    let mut pieces: Vec<_> = filled.clone().take(MOST_PIECES).flat_map(|buffer| in_pieces(buffer)).collect();
-    joined.extend(filled.skip(MOST_PIECES).flat_map(|buffer| buffer.iter()));
+    let mut pieces: Vec<_> = filled.clone().take(MOST_PIECES - 1).flat_map(|buffer| in_pieces(buffer)).collect();
+    joined.extend(filled.skip(MOST_PIECES - 1).flat_map(|buffer| buffer.iter()));
     pieces.extend(in_pieces(joined));
     if pieces.is_empty() {
         pieces.push(WSABUF { len: 0, buf: ptr::null_mut() }); // none at all is refused
