@@ -138,7 +138,7 @@ fn s03_zero_bytes_are_the_orderly_end_again_and_again() {
 
 #[test]
 fn s03_after_a_reset_receives_and_sends_fail_at_once() {
-    watched(|| {
+    watched_but_not_by_wine("a reset is told to the receives that wait for it, and to later ones as an orderly end", || {
         for pooled in [false, true] {
             let port: CompletionPort = CompletionPort::new(1).unwrap();
             let pool = BufferPool::new(64, 2).unwrap();
@@ -307,6 +307,9 @@ fn s06_datagrams_go_where_they_are_sent_each_whole() {
             assert_eq!(peer.recv_from(&mut bytes).unwrap(), (len, from));
             assert_pattern(6, 0, &bytes[..len]);
         }
+        if wine() {
+            return println!("WINE DIFFERS: a call that fails at once queues a packet all the same");
+        }
         socket.send_to(Buffer::from(vec![0; 70_000]), peer.local_addr().unwrap()).unwrap();
         assert_eq!(sent_to(&port), Err(Error::MORE_DATA), "longer than a datagram can be");
     });
@@ -335,6 +338,11 @@ fn s06_a_connected_datagram_socket_is_told_that_nobody_listens() {
         socket.connect(nobody).unwrap();
         socket.send(b"anybody?").unwrap();
         let socket = port.associate(UdpSocket::from(socket), ()).unwrap();
+        if wine() {
+            socket.within(MOMENT).recv_from(Buffer::with_capacity(16)).unwrap();
+            assert_eq!(received_from(&port).0.unwrap_err(), Error::SEM_TIMEOUT);
+            return println!("WINE DIFFERS: nobody is told that a datagram's port is unreachable");
+        }
         socket.recv_from(Buffer::with_capacity(16)).unwrap();
         let error = received_from(&port).0.unwrap_err();
         // Windows: 1234 (WSAECONNRESET). Linux says ECONNREFUSED, which TCP says as well.
@@ -547,10 +555,11 @@ fn s12_a_refused_connect_says_so_and_the_socket_may_be_connected_again() {
         server.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let address = server.local_addr().unwrap().as_socket().unwrap(); // bound and not listening: refuses
         let conn = port.associate(TcpStream::unconnected(address).unwrap(), ()).unwrap();
-        for _ in 0..2 {
+        for round in 0..2 {
             conn.connect(address).unwrap();
             let error = connected(&port).unwrap_err();
-            assert_eq!((error.code(), error.winsock_code()), (1225, 10061));
+            let expected = if wine() && round > 0 { (1236, 10053) } else { (1225, 10061) }; // Wine: of the first attempt, once more
+            assert_eq!((error.code(), error.winsock_code()), expected);
         }
         server.listen(1).unwrap();
         conn.connect(address).unwrap();
@@ -655,7 +664,7 @@ fn s14_the_peers_address_is_known_after_both_halves_were_shut() {
 
 #[test]
 fn s17_linger_zero_makes_the_close_a_reset() {
-    watched(|| {
+    watched_but_not_by_wine("a reset is told to the receives that wait for it, and to later ones as an orderly end", || {
         let port: CompletionPort = CompletionPort::new(1).unwrap();
         let (conn, mut peer) = pair(&port, ());
         conn.options(|socket| socket.set_linger(Some(Duration::ZERO))).unwrap();

@@ -231,6 +231,11 @@ fn x04_operations_outlive_a_thread_that_is_no_worker() {
                 }
             });
         });
+        if wine() {
+            // What comes while the thread is on its way out is lost: a receive of it ends with 0 bytes, now and then.
+            thread::sleep(MOMENT);
+            println!("WINE DIFFERS: a thread that ends takes data with it");
+        }
         for (_, peer) in &mut pairs {
             peer.write_all(b"x").unwrap();
         }

@@ -169,6 +169,12 @@ impl Handle {
         if port.is_closed() {
             return Err(Error::ABANDONED_WAIT);
         }
+        // The library's thread may still be busy with having told the last end.
+        let patience = Instant::now() + Duration::from_millis(50);
+        let used = handle.count.load(Relaxed) > 0;
+        while used && Arc::strong_count(&handle) > 1 && Instant::now() < patience {
+            std::thread::yield_now();
+        }
         if Arc::strong_count(&handle) > 1 {
             return Err(Error::INVALID_PARAMETER); // clones, or operations: each has a share
         }
