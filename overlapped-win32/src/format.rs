@@ -1,0 +1,1 @@
+//! `FormatMessage`: the texts of error codes.

@@ -1,0 +1,1 @@
+//! Critical sections, SRW locks, condition variables.
