@@ -5,16 +5,61 @@
 //! Values are multiples of 4 that fit in 31 bits: programs keep the low bits of handles for themselves, and sockets in an `int`.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::boundary::boundary;
+use crate::file::File;
+use crate::port::Port;
+use crate::signal::Signal;
+use crate::thread::Thread;
 use crate::types::{BOOL, Code, FALSE, HANDLE, Outcome, SOCKET, TRUE};
 
 /// What a handle stands for. Handles that were duplicated stand for one object.
 #[derive(Clone)]
 pub(crate) enum Object {
+    /// A socket or file.
+    File(Arc<File>),
+    /// A completion port.
+    Port(Arc<Port>),
+    /// An event, mutex or semaphore.
+    Signal(Arc<Signal>),
+    /// A thread.
+    Thread(Arc<Thread>),
     /// Something of another file, that is only to be closed.
     Other(Arc<dyn Other>),
+}
+
+impl Object {
+    /// What is waited for if the handle is.
+    pub(crate) fn signal(&self) -> Option<Arc<Signal>> {
+        match self {
+            Self::File(file) => Some(file.signal()),
+            Self::Port(_) | Self::Other(_) => None,
+            Self::Signal(signal) => Some(Arc::clone(signal)),
+            Self::Thread(thread) => Some(thread.ended()),
+        }
+    }
+}
+
+impl Object {
+    /// Another handle stands for it.
+    fn opened(&self) {
+        match self {
+            Self::File(file) => _ = file.handles.fetch_add(1, SeqCst),
+            Self::Port(port) => _ = port.handles.fetch_add(1, SeqCst),
+            Self::Signal(_) | Self::Thread(_) | Self::Other(_) => {} // what they are ends when nobody uses them any more
+        }
+    }
+
+    /// A handle of it is closed; with the last one it is.
+    pub(crate) fn closed(&self) {
+        match self {
+            Self::File(file) if file.handles.fetch_sub(1, SeqCst) == 1 => file.close(),
+            Self::Port(port) if port.handles.fetch_sub(1, SeqCst) == 1 => port.close(),
+            Self::File(_) | Self::Port(_) | Self::Signal(_) | Self::Thread(_) | Self::Other(_) => {}
+        }
+    }
 }
 
 /// What only its own functions know. Dropped when its last handle is closed.
@@ -49,7 +94,7 @@ type Chunk = Box<[Mutex<Place>]>;
 static CHUNKS: [OnceLock<Chunk>; MOST / CHUNK] = [const { OnceLock::new() }; MOST / CHUNK];
 static FREE: Mutex<Free> = Mutex::new(Free { places: VecDeque::new(), unused: FIRST });
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -68,6 +113,7 @@ fn place(index: u32) -> Option<&'static Mutex<Place>> {
 
 /// Gives out a handle for an object.
 pub(crate) fn open(object: Object) -> Outcome<usize> {
+    object.opened();
     let index = {
         let mut free = lock(&FREE);
         match free.places.len() > REST {
@@ -131,7 +177,7 @@ boundary! {
             return Ok(TRUE);
         }
         let object = take(handle as usize, |_| true).ok_or(Code::INVALID_HANDLE)?;
-        drop(object);
+        object.closed();
         Ok(TRUE)
     }
 }

@@ -12,9 +12,18 @@
 
 mod boundary;
 mod handle;
+mod status;
 mod types;
 
 // What concerns handles, sockets and completion.
+mod address;
+mod file;
+mod overlapped;
+mod port;
+mod signal;
+mod socket;
+mod thread;
+mod transfer;
 
 // What does not.
 mod console;

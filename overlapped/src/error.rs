@@ -187,6 +187,12 @@ impl Error {
         self.row().map_or(0xC0000001, |row| row.status)
     }
 
+    /// The failure that has this NTSTATUS; the first of several.
+    #[doc(hidden)]
+    pub fn from_status(status: u32) -> Option<Self> {
+        TABLE.iter().find(|row| row.status == status).map(|row| Self(row.code))
+    }
+
     /// The system's errno, where the failure has no Win32 code.
     pub const fn raw_os_error(self) -> Option<i32> {
         let errno = self.0 ^ ERRNO;

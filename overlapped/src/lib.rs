@@ -72,6 +72,9 @@ pub mod fs;
 pub mod net;
 mod operation;
 mod port;
+#[cfg(unix)]
+#[doc(hidden)]
+pub mod raw;
 mod sync;
 // The one place that may hold `unsafe`: each block there states the fact that makes it sound.
 #[allow(unsafe_code)]

@@ -530,6 +530,7 @@ impl<K: Send + Sync + 'static, M: Send + 'static> Packet<K, M> {
                 let result = result.and_then(|bytes| Ok((bytes, *from.ok_or(Error::ADDRESS_FAMILY)?)));
                 Self::ReceivedFrom { socket: Associated::new(handle), id, buffer, result }
             }
+            Operation::RecvVectored { .. } => unreachable!("an operation of the C face, which has its own packets"),
             Operation::SendTo { buffer, .. } => Self::SentTo { socket: Associated::new(handle), id, buffer, result },
             Operation::ReadAt { buffer, .. } => Self::Read { file: Associated::new(handle), id, buffer, result },
             Operation::WriteAt { buffer, .. } => {

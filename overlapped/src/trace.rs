@@ -112,6 +112,7 @@ fn name(operation: &Operation) -> &'static str {
         Operation::Send { .. } => "send",
         Operation::SendVectored { .. } => "send_vectored",
         Operation::RecvFrom { .. } => "recv_from",
+        Operation::RecvVectored { .. } => "recv_vectored",
         Operation::SendTo { .. } => "send_to",
         Operation::ReadAt { .. } => "read_at",
         Operation::WriteAt { .. } => "write_at",

@@ -21,6 +21,8 @@ enum Owner {
     Static,
     /// Number `index` of a pool.
     Pool { pool: Arc<Pool>, index: u32 },
+    /// Somebody else, who keeps them alive and untouched as long as this lives. Never grows, never freed.
+    Borrowed,
 }
 
 /// Uniquely owned bytes: `capacity` of them at `start`, of which the first `len` are initialised.
@@ -45,6 +47,15 @@ impl Memory {
 
     pub(crate) fn from_static(bytes: &'static [u8]) -> Self {
         Self { start: NonNull::from(bytes).cast(), len: bytes.len(), capacity: bytes.len(), owner: Owner::Static }
+    }
+
+    /// `capacity` bytes of somebody else's, of which the first `len` are initialised.
+    ///
+    /// # Safety
+    /// They stay where they are, and nobody else writes to them (or reads what is written), as long as this lives.
+    pub(crate) unsafe fn borrowed(start: *mut u8, len: usize, capacity: usize) -> Self {
+        let start = NonNull::new(start).unwrap_or(NonNull::dangling());
+        Self { start, len, capacity, owner: Owner::Borrowed }
     }
 
     /// A free buffer of `pool`.
@@ -108,7 +119,7 @@ impl Memory {
                 // initialised bytes), and `ManuallyDrop` leaves this the only owner.
                 unsafe { Vec::from_raw_parts(memory.start.as_ptr(), memory.len, memory.capacity) }
             }
-            Owner::Static | Owner::Pool { .. } => self.as_slice().to_vec(),
+            Owner::Static | Owner::Pool { .. } | Owner::Borrowed => self.as_slice().to_vec(),
         }
     }
 
@@ -149,7 +160,7 @@ impl Drop for Memory {
         match &self.owner {
             // SAFETY: the parts of the Vec that `from_vec` took apart; length 0, since bytes need no drop.
             Owner::Vec => drop(unsafe { Vec::from_raw_parts(self.start.as_ptr(), 0, self.capacity) }),
-            Owner::Static => {}
+            Owner::Static | Owner::Borrowed => {}
             Owner::Pool { pool, index } => pool.give_back(*index), // the one `Memory` of this index ends here
         }
     }

@@ -22,8 +22,8 @@ mod unix;
 mod windows;
 
 pub(crate) use cell::Cell;
-pub use operation::OperationId;
-pub(crate) use operation::{Delivered, Ended, Kind, Operation, Request};
+pub(crate) use operation::{Delivered, Ended, Operation, Request};
+pub use operation::{Kind, OperationId};
 #[cfg(unix)]
 use unix as platform;
 #[cfg(windows)]
@@ -42,3 +42,5 @@ pub enum Waited {
     /// Routines or APCs ran; no event was consumed. Win32: `WAIT_IO_COMPLETION`.
     Routines,
 }
+#[cfg(unix)]
+pub(crate) use unix::raw;

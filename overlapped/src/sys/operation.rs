@@ -25,9 +25,13 @@ impl OperationId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
 pub enum Kind {
+    /// A socket that listens.
     Listener,
+    /// A socket that is or will be connected.
     Stream,
+    /// A socket of datagrams.
     Datagram,
+    /// A file.
     File,
 }
 
@@ -59,6 +63,12 @@ pub(crate) enum Operation {
     /// `from` is known at the end.
     RecvFrom {
         buffer: Buffer,
+        from: Option<Box<SocketAddr>>,
+    },
+    /// With flags of the system's. `from` is known at the end.
+    RecvVectored {
+        buffers: Vec<Buffer>,
+        flags: i32,
         from: Option<Box<SocketAddr>>,
     },
     SendTo {

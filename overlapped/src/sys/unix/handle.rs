@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::engine::{About, Token};
+use super::engine::{About, Token, Wait};
 use super::lane::{Books, Lane};
 use super::line::{Direction, Line, direction};
 use super::timers::Timers;
-use super::{Descriptor, Port, Way, thread};
+use super::{Descriptor, Port, Way, raw, thread};
 use crate::sync::Mutex;
 use crate::sys::{Ended, Kind, Operation, OperationId, Request};
 use crate::{Error, Result, trace};
@@ -156,12 +156,18 @@ impl Handle {
         if Arc::strong_count(&handle) > 1 {
             return Err(Error::INVALID_PARAMETER); // clones, or operations: each has a share
         }
+        Self::bind_to(&handle, port, key)?;
+        Ok(handle)
+    }
+
+    /// Binds a free handle to a port. It must have no operation.
+    pub(super) fn bind_to(handle: &Arc<Self>, port: &Arc<Port>, key: Box<dyn Any + Send + Sync>) -> Result<()> {
         // What it has received and nobody has asked for stays with it, as a line at rest.
         for direction in [Direction::Receive, Direction::Send] {
-            thread::rest(&handle, direction)?;
+            thread::rest(handle, direction)?;
         }
-        let _ = handle.association.set(Association { port: Arc::clone(port), key }); // it is free, and ours alone
-        Ok(handle)
+        let _ = handle.association.set(Association { port: Arc::clone(port), key }); // it is free
+        Ok(())
     }
 
     pub(crate) fn key(&self) -> &(dyn Any + Send + Sync) {
@@ -193,6 +199,10 @@ impl Handle {
             Some(fd) if !self.is_closed() => f(&fd.as_fd()),
             _ => Err(Error::INVALID_HANDLE),
         }
+    }
+
+    pub(super) fn has_port(&self) -> bool {
+        self.association.get().is_some()
     }
 
     #[inline]
@@ -290,6 +300,14 @@ impl Handle {
                         books.deliver(lane, request.end(Err(error)));
                         return Attempt::Started(id);
                     }
+                    if let Way::Raw(raw) = &request.way
+                        && raw.is_eager()
+                        && books.lines[at].is_clear()
+                        && let Some(result) = raw::attempt(&mut request)
+                    {
+                        books.deliver(lane, request.end(result));
+                        return Attempt::Started(id);
+                    }
                     if let Some(deadline) = deadline {
                         self.schedule(deadline);
                     }
@@ -361,6 +379,11 @@ impl Handle {
             None => 0,
         };
         line.is_idle() && outstanding == 0
+    }
+
+    /// Whether a half of the connection was shut.
+    pub(super) fn is_shut(&self, direction: Direction) -> bool {
+        self.refusal(direction) == Some(Error::SHUTDOWN)
     }
 
     /// Why an operation cannot start.
@@ -585,6 +608,47 @@ impl Handle {
         }
     }
 
+    /// The end of one of its operations is told by other means than a packet.
+    pub(super) fn told_elsewhere(&self, operation: &Operation) {
+        if self.port().is_some_and(|port| port.concurrency() > 1) {
+            self.dequeued(operation);
+        }
+    }
+
+    /// Does something with the descriptor that must keep its place among the operations of a direction: `None`, and nothing is done, if
+    /// one of them is under way.
+    pub(super) fn in_order<R>(&self, direction: Direction, work: impl FnOnce(RawFd) -> R) -> Option<R> {
+        let mut work = Some(work);
+        let mut now = || work.take().map(|work| work(self.raw));
+        match self.in_line(direction, |_, books, at| if books.lines[at].is_clear() { now() } else { None }) {
+            Some(done) => done,
+            None => now(), // it never had one
+        }
+    }
+
+    /// Lets the kernel see what of a direction was started.
+    pub(super) fn flush(&self, direction: Direction) {
+        let Some((lane, _)) = self.seats[direction as usize].get() else { return };
+        self.with_lane(lane, |lane| {
+            if lane.may_be_entered() && lane.equipped().is_some_and(|engine| engine.unsubmitted() > 0) {
+                let _ = lane.enter(Wait::No); // what it could not hand over goes with the next try
+            }
+        });
+    }
+
+    /// Puts another socket behind the same number. It is as new.
+    pub(super) fn replace(&self, socket: OwnedFd) -> Result<()> {
+        let mut cold = self.cold.lock();
+        match &mut cold.fd {
+            Some(fd) if !self.is_closed() => rustix::io::dup3(&socket, fd, rustix::io::DupFlags::CLOEXEC)?,
+            _ => return Err(Error::INVALID_HANDLE),
+        }
+        self.sending.store(half::OPEN, SeqCst);
+        self.receiving.store(half::OPEN, SeqCst);
+        self.broken.store(0, SeqCst);
+        Ok(())
+    }
+
     /// What the result of a stream's operation really is: an end that follows a break is no orderly one.
     #[inline]
     pub(super) fn correct(&self, operation: &Operation, result: Result<usize>) -> Result<usize> {
@@ -601,17 +665,20 @@ impl Handle {
         };
         match (operation, result) {
             (Operation::Recv { buffer }, Ok(0)) if buffer.capacity() == 0 && broken.is_none() => result, // it asked for nothing
-            (Operation::Recv { .. } | Operation::RecvPooled { .. }, Ok(0)) => match broken {
-                Some(error) => Err(error),
-                None if self.sending.load(SeqCst) == half::OPEN && is_reset(self.raw) => {
-                    self.broken.store(Error::NETNAME_DELETED.code(), SeqCst);
-                    Err(Error::NETNAME_DELETED)
+            (Operation::Recv { .. } | Operation::RecvPooled { .. } | Operation::RecvVectored { .. }, Ok(0)) => {
+                match broken {
+                    Some(error) => Err(error),
+                    None if self.sending.load(SeqCst) == half::OPEN && is_reset(self.raw) => {
+                        self.broken.store(Error::NETNAME_DELETED.code(), SeqCst);
+                        Err(Error::NETNAME_DELETED)
+                    }
+                    None => result,
                 }
-                None => result,
-            },
+            }
             (
                 Operation::Recv { .. }
                 | Operation::RecvPooled { .. }
+                | Operation::RecvVectored { .. }
                 | Operation::Send { .. }
                 | Operation::SendVectored { .. },
                 Err(error),
@@ -778,7 +845,7 @@ impl Handle {
     }
 
     /// Ends every operation that `which` picks: at once if it waits, through the kernel if that has it. Returns how many.
-    fn end_early(&self, error: Error, which: impl Fn(&Request) -> bool) -> usize {
+    pub(super) fn end_early(&self, error: Error, which: impl Fn(&Request) -> bool) -> usize {
         let mut count = 0;
         for direction in [Direction::Receive, Direction::Send] {
             count += self

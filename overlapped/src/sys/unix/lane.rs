@@ -16,7 +16,7 @@ use super::engine::{About, Completion, Engine, Mode, Queues, Token, Wait};
 use super::line::Line;
 use super::request::Step;
 use super::worker::this_tid;
-use super::{Handle, Port, Way, thread};
+use super::{Handle, Port, Way, raw, thread};
 use crate::sync::Mutex;
 use crate::sys::{Ended, Operation, OperationId, Request};
 use crate::{Error, Result, trace};
@@ -175,9 +175,13 @@ impl Books {
 
     /// An operation has ended: queues that here, or sees to it that it is told elsewhere.
     #[inline]
-    pub(super) fn deliver(&mut self, lane: &Lane, ended: Ended) {
+    pub(super) fn deliver(&mut self, lane: &Lane, mut ended: Ended) {
         trace::completed(ended.id, &ended.operation, &ended.handle, &ended.result);
-        match ended.way.is_at_home(lane) && !self.ended && !self.queues().is_sealed() {
+        let here = match ended.way {
+            Way::Raw(_) => raw::tell(&mut ended, lane.of_thread_id()),
+            _ => ended.way.is_at_home(lane),
+        };
+        match here && !self.ended && !self.queues().is_sealed() {
             true => {
                 if lane.kind == Kind::OfPort {
                     trace::queued(ended.id, lane.id);
@@ -479,6 +483,12 @@ impl Lane {
 
     pub(super) fn set_holder(&self, holder: Holder) {
         self.holder.store(holder as u8, Ordering::SeqCst);
+    }
+
+    /// The number of the thread whose lane it is, if it is one's.
+    #[inline]
+    fn of_thread_id(&self) -> Option<u32> {
+        (self.kind == Kind::OfThread).then_some(self.id)
     }
 
     /// Whether the calling thread holds it.

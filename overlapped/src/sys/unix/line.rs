@@ -37,7 +37,10 @@ pub(super) enum Direction {
 #[inline]
 pub(super) fn direction(operation: &Operation) -> Option<Direction> {
     match operation {
-        Operation::Recv { .. } | Operation::RecvPooled { .. } | Operation::RecvFrom { .. } => Some(Direction::Receive),
+        Operation::Recv { .. }
+        | Operation::RecvPooled { .. }
+        | Operation::RecvFrom { .. }
+        | Operation::RecvVectored { .. } => Some(Direction::Receive),
         Operation::Connect { .. }
         | Operation::Send { .. }
         | Operation::SendVectored { .. }
@@ -134,6 +137,11 @@ impl Line {
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
         self.first.is_none() && self.standing.is_none()
+    }
+
+    /// No operation, and nothing in the kernel or held: what is done on the descriptor now is in order.
+    pub(super) fn is_clear(&self) -> bool {
+        self.is_idle() && !self.holds()
     }
 
     /// Nothing of it is in the kernel.

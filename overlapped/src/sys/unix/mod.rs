@@ -11,6 +11,7 @@ mod lane;
 mod line;
 mod monitor;
 mod port;
+pub(crate) mod raw;
 mod request;
 pub(crate) mod thread;
 use super::timers;
@@ -37,6 +38,8 @@ pub(crate) enum Way {
     Routine { home: u32, at: usize },
     /// Whoever looks into the cell. `home`: the lane of the thread that fills it.
     Cell { home: u32, cell: Arc<Cell> },
+    /// A listener of the C face, which says at the end where that goes.
+    Raw(raw::Raw),
 }
 
 impl Way {
@@ -46,6 +49,7 @@ impl Way {
         match self {
             Self::Port => None,
             Self::Routine { home, .. } | Self::Cell { home, .. } => Some(*home),
+            Self::Raw(raw) => raw.home(),
         }
     }
 
@@ -54,10 +58,19 @@ impl Way {
         self.home().is_none_or(|home| home == lane.id)
     }
 
+    /// Whether its routine is to run on the thread of this lane.
+    fn runs_in(&self, lane: u32) -> bool {
+        match self {
+            Self::Port | Self::Cell { .. } => false,
+            Self::Routine { home, .. } => *home == lane,
+            Self::Raw(raw) => raw.runs_in(lane),
+        }
+    }
+
     /// Its routine was to run on a thread that has ended. `ended`: that of `lane` has.
     #[inline]
     fn is_dead(&self, lane: &lane::Lane, ended: bool) -> bool {
-        ended && matches!(self, Self::Routine { home, .. } if *home == lane.id)
+        ended && self.runs_in(lane.id)
     }
 
     /// For something more of a standing accept, which only ports have.

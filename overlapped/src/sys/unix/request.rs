@@ -92,6 +92,15 @@ pub(super) fn vector(buffers: &[Buffer], moved: usize) -> Vec<libc::iovec> {
     vector
 }
 
+/// The room of `buffers`, as the kernel wants it.
+pub(super) fn room(buffers: &mut [Buffer]) -> Vec<libc::iovec> {
+    let room = |buffer: &mut Buffer| {
+        let (start, len) = buffer.0.room();
+        libc::iovec { iov_base: start.cast(), iov_len: len }
+    };
+    buffers.iter_mut().take(MOST_BUFFERS).map(room).collect()
+}
+
 /// What a result means.
 pub(super) enum Step {
     /// Not done yet: issue it again.
@@ -161,6 +170,13 @@ impl Request {
                 // SAFETY: the kernel wrote `moved` bytes into the room that the message's vector named; without MSG_TRUNC
                 // among the call's flags it counts only what it wrote.
                 unsafe { buffer.0.set_len(moved) };
+                *from = message.received_from().map(Box::new);
+                self.moved = moved;
+                Step::Done(if cut { Err(Error::MORE_DATA) } else { Ok(moved) })
+            }
+            Operation::RecvVectored { from, .. } => {
+                let message = self.in_flight.message.take().expect("a recvmsg has a message");
+                let cut = message.header.msg_flags & libc::MSG_TRUNC != 0;
                 *from = message.received_from().map(Box::new);
                 self.moved = moved;
                 Step::Done(if cut { Err(Error::MORE_DATA) } else { Ok(moved) })

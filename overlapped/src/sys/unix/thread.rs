@@ -23,7 +23,7 @@ use super::engine::{Mode, Wait};
 use super::lane::{Books, Holder, Item, Lane};
 use super::line::Direction;
 use super::timers::Timers;
-use super::{Handle, Way};
+use super::{Handle, Way, raw};
 use crate::sync::Mutex;
 use crate::sys::{Cell, Ended, Request};
 use crate::{Error, Result, trace};
@@ -128,6 +128,7 @@ pub(super) fn tell(ended: Ended) {
                 Handle::take_back(ended); // the thread has ended
             }
         }
+        Way::Raw(_) => raw::tell_elsewhere(ended),
     }
 }
 
@@ -250,6 +251,10 @@ impl Desk {
                     cell.deliver(ended);
                     return false;
                 }
+                Way::Raw(raw) => {
+                    let _running = trace::routine(ended.id);
+                    raw.run(ended);
+                }
                 Way::Port => unreachable!("a thread's lane has no handles of a port"),
             },
         }
@@ -301,11 +306,12 @@ impl Drop for Desk {
             match item {
                 Item::Apc(apc) => drop(apc),
                 Item::Ended(ended) if matches!(ended.way, Way::Cell { .. }) => tell(ended),
+                Item::Ended(ended) if matches!(ended.way, Way::Raw(_)) => drop(ended), // what it had taken is in the caller's memory
                 Item::Ended(ended) => Handle::take_back(ended),
             }
         }
         let id = self.lane.id;
-        self.evacuate(|way| matches!(way, Way::Routine { home, .. } if *home == id));
+        self.evacuate(|way| way.runs_in(id));
         // Lines that are left have no operation; they may have received something.
         let lines = self.lane.work(|books| books.lines.drain().collect::<Vec<_>>());
         for line in lines {
@@ -330,6 +336,12 @@ pub(crate) fn routine(routine: impl FnOnce(Ended) + 'static) -> Result<Way> {
         Ok(Way::Routine { home: desk.lane.id, at })
     })
     .unwrap_or(Err(Error::GEN_FAILURE)) // the thread is ending
+}
+
+/// The number of this thread's lane, which gets an engine if it has none.
+pub(super) fn equipped_here() -> Result<u32> {
+    let equipped = HERE.try_with(|desk| desk.equip().map(|()| desk.lane.id));
+    equipped.unwrap_or(Err(Error::GEN_FAILURE)) // the thread is ending
 }
 
 /// The way of a cell that the reaper fills.
@@ -505,6 +517,10 @@ impl Thread {
         });
         lane.nudge();
         apc.is_none()
+    }
+
+    pub(super) fn lane(&self) -> &Lane {
+        &self.0
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -88,6 +88,11 @@ impl Worker {
         Some(lane)
     }
 
+    /// The port that this thread is a worker of.
+    pub(super) fn port() -> Option<Arc<Port>> {
+        MEMBERSHIP.with_borrow(|membership| membership.as_ref()?.0.port.upgrade())
+    }
+
     /// This thread is no longer a worker of `port`.
     pub(super) fn leave(port: &Arc<Port>) {
         if Self::of(port).is_some() {

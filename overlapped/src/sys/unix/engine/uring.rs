@@ -22,7 +22,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
 use crate::sys::memory::{Memory, Pool};
-use crate::sys::unix::request::{MOST_BYTES, Message, vector};
+use crate::sys::unix::request::{MOST_BYTES, Message, room, vector};
 use crate::sys::{Operation, Request};
 use crate::{Buffer, Error, Result};
 
@@ -588,6 +588,12 @@ impl Ring {
                 let vector = vec![libc::iovec { iov_base: room.cast(), iov_len: len }];
                 let message = Message::new(vector).with_address(size_of::<libc::sockaddr_storage>() as u32);
                 opcode::RecvMsg::new(fd, &mut request.in_flight.message.insert(message).header).build()
+            }
+            Operation::RecvVectored { buffers, flags, .. } => {
+                let vector = room(buffers);
+                let message = Message::new(vector).with_address(size_of::<libc::sockaddr_storage>() as u32);
+                let header = &mut request.in_flight.message.insert(message).header;
+                opcode::RecvMsg::new(fd, header).flags(*flags as u32).ioprio(poll_first(drained)).build()
             }
             Operation::SendTo { buffer, address } => {
                 let message = Message::to(**address, vector(std::slice::from_ref(buffer), 0));

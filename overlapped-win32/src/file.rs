@@ -1,0 +1,418 @@
+//! Files and sockets: what a handle of I/O stands for, and the start of its operations.
+
+use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use overlapped::raw::{self, End, Home, Listener, Next, Operation, Packet, Side, Tag};
+use overlapped::{Error, Result};
+
+use crate::address::Address;
+use crate::handle::{self, Object, lock};
+use crate::overlapped::Overlapped;
+use crate::port::Port;
+use crate::signal::{self, Signal, this_thread};
+use crate::socket::Socket;
+use crate::status;
+use crate::thread;
+use crate::types::*;
+
+/// A socket or file.
+pub(crate) struct File {
+    pub(crate) raw: raw::Handle,
+    /// What only a socket has.
+    pub(crate) socket: Option<Socket>,
+    /// It was opened for overlapped operations.
+    pub(crate) overlapped: bool,
+    /// Held while it is associated with a port, and while the first operations without one are started.
+    binding: Mutex<()>,
+    bound: OnceLock<Bound>,
+    /// The library itself knows the association. If operations were under way when it came, packets are posted instead.
+    direct: AtomicBool,
+    /// Operations under way that the library does not know to be a port's.
+    free: AtomicUsize,
+    modes: AtomicU8,
+    pub(crate) handles: AtomicUsize,
+    /// The handle itself, which is signalled by operations without an event.
+    signal: Arc<Signal>,
+}
+
+struct Bound {
+    port: Arc<Port>,
+    key: usize,
+}
+
+/// `FILE_SKIP_COMPLETION_PORT_ON_SUCCESS` has no effect: no operation succeeds at once, as far as its caller is told.
+pub(crate) const SKIP_PORT_ON_SUCCESS: u8 = 1;
+/// `FILE_SKIP_SET_EVENT_ON_HANDLE`.
+pub(crate) const SKIP_SET_EVENT: u8 = 2;
+
+/// `LPOVERLAPPED_COMPLETION_ROUTINE` and `LPWSAOVERLAPPED_COMPLETION_ROUTINE`; the latter has the flags besides.
+pub(crate) type Routine = unsafe extern "C" fn(DWORD, DWORD, *mut Overlapped, DWORD);
+
+/// How the caller of an operation wants to hear of its end.
+pub(crate) struct Call {
+    pub(crate) overlapped: *const Overlapped,
+    pub(crate) routine: Option<Routine>,
+    /// Whose codes the routine gets.
+    pub(crate) winsock: bool,
+    /// Where the sender of a datagram is to be written.
+    pub(crate) from: Option<Address>,
+}
+
+/// Hears of an operation that has an event, a routine, or something to write.
+struct Heard {
+    file: Arc<File>,
+    event: Option<Arc<Signal>>,
+    /// The low bit of the event: no packet.
+    silent: bool,
+    routine: Option<Routine>,
+    winsock: bool,
+    from: Option<Address>,
+}
+
+// SAFETY: the addresses are the caller's, and valid until the operation ends, on whatever thread that is.
+unsafe impl Send for Heard {}
+// SAFETY: as above.
+unsafe impl Sync for Heard {}
+
+/// Hears of an operation that its caller waits for.
+struct Awaited {
+    file: Arc<File>,
+    done: Arc<Signal>,
+    outcome: Mutex<Option<Finished>>,
+}
+
+/// What became of an operation that was waited for.
+pub(crate) struct Finished {
+    pub(crate) result: Result<usize>,
+    /// Also where the result is an error.
+    pub(crate) moved: usize,
+    pub(crate) from: Option<SocketAddr>,
+    pub(crate) accepted: Option<OwnedFd>,
+}
+
+/// The status of an end.
+fn status_of(result: Result<usize>) -> DWORD {
+    match result {
+        Ok(_) => status::SUCCESS,
+        Err(error) => error.status(),
+    }
+}
+
+impl File {
+    pub(crate) fn new(fd: OwnedFd, kind: raw::Kind, socket: Option<Socket>, overlapped: bool) -> Arc<Self> {
+        Arc::new(Self {
+            raw: raw::Handle::new(fd, kind),
+            socket,
+            overlapped,
+            binding: Mutex::new(()),
+            bound: OnceLock::new(),
+            direct: AtomicBool::new(false),
+            free: AtomicUsize::new(0),
+            modes: AtomicU8::new(0),
+            handles: AtomicUsize::new(0),
+            signal: Signal::flag(false),
+        })
+    }
+
+    pub(crate) fn signal(&self) -> Arc<Signal> {
+        Arc::clone(&self.signal)
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.raw.raw_fd()
+    }
+
+    pub(crate) fn has_port(&self) -> bool {
+        self.bound.get().is_some()
+    }
+
+    /// Binds it to a port, once and for all.
+    pub(crate) fn associate(&self, port: &Arc<Port>, key: usize) -> Outcome<()> {
+        if !self.overlapped {
+            return Err(Code::INVALID_PARAMETER);
+        }
+        let _binding = lock(&self.binding);
+        if self.has_port() {
+            return Err(Code::INVALID_PARAMETER);
+        }
+        let bound = self.bound.get_or_init(|| Bound { port: Arc::clone(port), key });
+        self.bind(bound);
+        Ok(())
+    }
+
+    /// Lets the library know the association, unless something is under way. `binding` is held.
+    fn bind(&self, bound: &Bound) {
+        if self.free.load(SeqCst) == 0 && self.raw.associate(&bound.port.raw, bound.key).is_ok() {
+            self.direct.store(true, SeqCst);
+        }
+    }
+
+    pub(crate) fn add_modes(&self, modes: u8) {
+        self.modes.fetch_or(modes & (SKIP_PORT_ON_SUCCESS | SKIP_SET_EVENT), SeqCst);
+    }
+
+    /// An operation is about to start. `true`: its packet comes by itself.
+    #[inline]
+    fn depart(&self) -> bool {
+        if self.direct.load(SeqCst) {
+            return true;
+        }
+        let _binding = lock(&self.binding);
+        if let Some(bound) = self.bound.get() {
+            self.bind(bound);
+        }
+        let direct = self.direct.load(SeqCst);
+        if !direct {
+            self.free.fetch_add(1, SeqCst);
+        }
+        direct
+    }
+
+    /// An operation has ended.
+    fn land(&self) {
+        if !self.direct.load(SeqCst) {
+            self.free.fetch_sub(1, SeqCst);
+        }
+    }
+
+    /// An operation without an event has ended: the handle itself is signalled.
+    #[inline]
+    fn flash(&self) {
+        if self.modes.load(SeqCst) & SKIP_SET_EVENT == 0 {
+            self.signal.set();
+        }
+    }
+
+    /// Where the end of an operation goes that has no routine.
+    #[inline]
+    fn next(&self) -> Next {
+        match self.bound.get() {
+            Some(_) if self.direct.load(SeqCst) => Next::Packet,
+            Some(_) => Next::Run, // to post it
+            None => Next::Nothing,
+        }
+    }
+
+    /// Posts the packet of an operation.
+    pub(crate) fn post(&self, overlapped: usize, bytes: usize, status: DWORD) {
+        if let Some(Bound { port, key }) = self.bound.get() {
+            port.post(Packet { key: *key, overlapped, bytes: bytes as u32, status });
+        }
+    }
+
+    /// Starts an operation; its end is told as the caller wants it.
+    ///
+    /// # Safety
+    /// The memory in `operation` and `call` is the caller's until the end was told.
+    pub(crate) unsafe fn start(self: &Arc<Self>, operation: Operation, call: Call) -> Outcome<()> {
+        // SAFETY: the caller's promise; it is not null.
+        let overlapped = unsafe { &*call.overlapped };
+        let event = if call.routine.is_some() { None } else { signal::of_overlapped(overlapped.event)? };
+        let silent = call.routine.is_none() && overlapped.event as usize & 1 != 0;
+        match &event {
+            Some(event) => event.reset(),
+            None if call.routine.is_none() => self.signal.reset(),
+            None => {}
+        }
+        overlapped.begin();
+        let direct = self.depart();
+        let is_send = matches!(operation, Operation::Send(_) | Operation::SendVectored(_) | Operation::SendTo(..));
+        // What is sent leaves now: on a port's ring with the next look, which the library sees to; otherwise at once.
+        let eager = is_send && !direct;
+        let home = if call.routine.is_some() && !is_send { Home::Here } else { Home::Reaper };
+        let tag =
+            Tag { overlapped: call.overlapped as usize, data: usize::from(event.is_some()), thread: this_thread() };
+        if !direct || event.is_some() {
+            thread::remember(self);
+        }
+        let plain = event.is_none() && !silent && call.routine.is_none() && call.from.is_none();
+        let listener: Arc<dyn Listener> = match plain {
+            true => Arc::clone(self) as _,
+            false => Arc::new(Heard {
+                file: Arc::clone(self),
+                event,
+                silent,
+                routine: call.routine,
+                winsock: call.winsock,
+                from: call.from,
+            }),
+        };
+        // SAFETY: the caller's promise.
+        let started = unsafe { self.raw.start(operation, listener, tag, home, eager, None) };
+        if let Err(error) = started {
+            self.land();
+            overlapped.finish(error.status(), 0);
+            return Err(Code(error.code()));
+        }
+        Ok(())
+    }
+
+    /// Tells the end of an operation that was done in the call that started it.
+    ///
+    /// # Safety
+    /// As [`Self::start`].
+    pub(crate) unsafe fn finish_at_once(self: &Arc<Self>, result: Result<usize>, call: Call) -> Outcome<()> {
+        // SAFETY: the caller's promise; it is not null.
+        let overlapped = unsafe { &*call.overlapped };
+        let event = if call.routine.is_some() { None } else { signal::of_overlapped(overlapped.event)? };
+        let silent = call.routine.is_none() && overlapped.event as usize & 1 != 0;
+        let (status, bytes) = (status_of(result), result.unwrap_or(0));
+        overlapped.finish(status, bytes);
+        if let Some(routine) = call.routine {
+            let address = call.overlapped as usize;
+            let code = if call.winsock { status::winsock(status) } else { status::win32(status) };
+            let code = if status == status::SUCCESS { 0 } else { code.0 };
+            // SAFETY: the caller gave it for this.
+            let apc = move || unsafe { routine(code, bytes as DWORD, address as *mut Overlapped, 0) };
+            raw::Thread::current().queue(Box::new(apc));
+            return Ok(());
+        }
+        match event {
+            Some(event) => event.set(),
+            None => self.flash(),
+        }
+        if !silent {
+            self.post(call.overlapped as usize, bytes, status);
+        }
+        Ok(())
+    }
+
+    /// A thread ends: what it has started without a port is cancelled, and what has an event.
+    pub(crate) fn desert(&self, thread: raw::ThreadId) {
+        let port = self.has_port();
+        self.raw.cancel(|tag| tag.thread == thread && (!port || tag.data != 0));
+    }
+
+    /// Does an operation and waits for its end, running routines and APCs meanwhile.
+    ///
+    /// # Safety
+    /// The memory in `operation` is the caller's.
+    pub(crate) unsafe fn perform(self: &Arc<Self>, operation: Operation, limit: Option<Duration>) -> Outcome<Finished> {
+        let awaited =
+            Arc::new(Awaited { file: Arc::clone(self), done: Signal::flag(false), outcome: Mutex::new(None) });
+        let name = Arc::as_ptr(&awaited) as usize;
+        let eager = !matches!(operation, Operation::Accept | Operation::Connect(_));
+        self.depart();
+        let tag = Tag { overlapped: name, data: 0, thread: this_thread() };
+        let listener = Arc::clone(&awaited) as Arc<dyn Listener>;
+        // SAFETY: the caller's promise, and the end is waited for below.
+        let started = unsafe { self.raw.start(operation, listener, tag, Home::Reaper, eager, None) };
+        if let Err(error) = started {
+            self.land();
+            return Err(Code(error.winsock_code()));
+        }
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let mut late = false;
+        loop {
+            match signal::wait(std::slice::from_ref(&awaited.done), false, deadline.filter(|_| !late), true) {
+                signal::WAIT_OBJECT_0 => break,
+                signal::WAIT_TIMEOUT => {
+                    late = true;
+                    self.raw.cancel(|tag| tag.overlapped == name);
+                }
+                _ => {} // APCs ran; it goes on waiting
+            }
+        }
+        let mut finished = lock(&awaited.outcome).take().expect("the signal says that it is there");
+        if late && finished.result == Err(Error::OPERATION_ABORTED) {
+            finished.result = Err(Error::SEM_TIMEOUT);
+        }
+        Ok(finished)
+    }
+
+    /// Does something with the descriptor in its place among the operations of a side. `None`: one of them is under way.
+    pub(crate) fn in_order<R>(&self, side: Side, work: impl FnOnce(RawFd) -> R) -> Option<R> {
+        self.raw.in_order(side, work)
+    }
+
+    /// Its last handle is closed.
+    pub(crate) fn close(&self) {
+        self.raw.flush_sends(); // what was sent has left, if the system takes it
+        self.raw.close();
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.raw.close();
+    }
+}
+
+impl Listener for File {
+    #[inline]
+    fn ended(&self, end: &mut End<'_>) -> Next {
+        // SAFETY: the caller of the operation keeps its OVERLAPPED until the end was told, which is now.
+        let overlapped = unsafe { &*(end.tag().overlapped as *const Overlapped) };
+        let next = self.next();
+        self.land();
+        overlapped.finish(status_of(end.result()), end.moved());
+        self.flash();
+        next
+    }
+
+    fn run(self: Arc<Self>, end: &mut End<'_>) {
+        self.post(end.tag().overlapped, end.moved(), status_of(end.result()));
+    }
+}
+
+impl Listener for Heard {
+    fn ended(&self, end: &mut End<'_>) -> Next {
+        // SAFETY: as above.
+        let overlapped = unsafe { &*(end.tag().overlapped as *const Overlapped) };
+        if let Some(address) = &self.from {
+            // SAFETY: as above.
+            unsafe { address.write(end.from()) };
+        }
+        let next = match self.routine {
+            Some(_) => Next::Apc(end.tag().thread),
+            None if self.silent => Next::Nothing,
+            None => self.file.next(),
+        };
+        self.file.land();
+        overlapped.finish(status_of(end.result()), end.moved());
+        match &self.event {
+            Some(event) => event.set(),
+            None if self.routine.is_none() => self.file.flash(),
+            None => {}
+        }
+        next
+    }
+
+    fn run(self: Arc<Self>, end: &mut End<'_>) {
+        let overlapped = end.tag().overlapped;
+        let status = status_of(end.result());
+        let Some(routine) = self.routine else { return self.file.post(overlapped, end.moved(), status) };
+        let code = match (status, self.winsock) {
+            (status::SUCCESS, _) => 0,
+            (_, true) => status::winsock(status).0,
+            (_, false) => status::win32(status).0,
+        };
+        let bytes = if code == 0 { end.moved() } else { 0 };
+        // SAFETY: the caller gave it for this.
+        unsafe { routine(code, bytes as DWORD, overlapped as *mut Overlapped, 0) };
+    }
+}
+
+impl Listener for Awaited {
+    fn ended(&self, end: &mut End<'_>) -> Next {
+        let finished =
+            Finished { result: end.result(), moved: end.moved(), from: end.from(), accepted: end.accepted() };
+        *lock(&self.outcome) = Some(finished);
+        self.file.land();
+        self.done.set();
+        Next::Nothing
+    }
+}
+
+/// The socket of a SOCKET.
+#[inline]
+pub(crate) fn socket(s: SOCKET) -> Outcome<Arc<File>> {
+    match handle::find(s) {
+        Some(Object::File(file)) if file.socket.is_some() => Ok(file),
+        _ => Err(Code::WSAENOTSOCK),
+    }
+}
