@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use overlapped::raw::{self, End, Home, Listener, Next, Operation, Packet, Side, Tag};
@@ -35,6 +35,8 @@ pub(crate) struct File {
     free: AtomicUsize,
     modes: AtomicU8,
     pub(crate) handles: AtomicUsize,
+    /// Operations of this file that go on in another one: the overlapped, and where.
+    followed: Mutex<Vec<(usize, Weak<File>)>>,
     /// The handle itself, which is signalled by operations without an event.
     signal: Arc<Signal>,
 }
@@ -49,6 +51,11 @@ pub(crate) const SKIP_PORT_ON_SUCCESS: u8 = 1;
 /// `FILE_SKIP_SET_EVENT_ON_HANDLE`.
 pub(crate) const SKIP_SET_EVENT: u8 = 2;
 
+/// In [`Tag::data`]: it has an event.
+pub(crate) const HAS_EVENT: usize = 1;
+/// In [`Tag::data`]: what it belongs to is an operation of another file's.
+pub(crate) const OF_ANOTHER: usize = 2;
+
 /// `LPOVERLAPPED_COMPLETION_ROUTINE` and `LPWSAOVERLAPPED_COMPLETION_ROUTINE`; the latter has the flags besides.
 pub(crate) type Routine = unsafe extern "C" fn(DWORD, DWORD, *mut Overlapped, DWORD);
 
@@ -60,6 +67,13 @@ pub(crate) struct Call {
     pub(crate) winsock: bool,
     /// Where the sender of a datagram is to be written.
     pub(crate) from: Option<Address>,
+}
+
+impl Call {
+    /// By the port, an event, or the handle.
+    pub(crate) fn plain(overlapped: *const Overlapped) -> Self {
+        Self { overlapped, routine: None, winsock: true, from: None }
+    }
 }
 
 /// Hears of an operation that has an event, a routine, or something to write.
@@ -95,7 +109,7 @@ pub(crate) struct Finished {
 }
 
 /// The status of an end.
-fn status_of(result: Result<usize>) -> DWORD {
+pub(crate) fn status_of(result: Result<usize>) -> DWORD {
     match result {
         Ok(_) => status::SUCCESS,
         Err(error) => error.status(),
@@ -114,6 +128,7 @@ impl File {
             free: AtomicUsize::new(0),
             modes: AtomicU8::new(0),
             handles: AtomicUsize::new(0),
+            followed: Mutex::new(Vec::new()),
             signal: Signal::flag(false),
         })
     }
@@ -157,7 +172,7 @@ impl File {
 
     /// An operation is about to start. `true`: its packet comes by itself.
     #[inline]
-    fn depart(&self) -> bool {
+    pub(crate) fn depart(&self) -> bool {
         if self.direct.load(SeqCst) {
             return true;
         }
@@ -173,7 +188,7 @@ impl File {
     }
 
     /// An operation has ended.
-    fn land(&self) {
+    pub(crate) fn land(&self) {
         if !self.direct.load(SeqCst) {
             self.free.fetch_sub(1, SeqCst);
         }
@@ -181,7 +196,7 @@ impl File {
 
     /// An operation without an event has ended: the handle itself is signalled.
     #[inline]
-    fn flash(&self) {
+    pub(crate) fn flash(&self) {
         if self.modes.load(SeqCst) & SKIP_SET_EVENT == 0 {
             self.signal.set();
         }
@@ -284,7 +299,7 @@ impl File {
     /// A thread ends: what it has started without a port is cancelled, and what has an event.
     pub(crate) fn desert(&self, thread: raw::ThreadId) {
         let port = self.has_port();
-        self.raw.cancel(|tag| tag.thread == thread && (!port || tag.data != 0));
+        self.cancel(|tag| tag.thread == thread && (!port || tag.data & HAS_EVENT != 0));
     }
 
     /// Does an operation and waits for its end, running routines and APCs meanwhile.
@@ -329,10 +344,36 @@ impl File {
         self.raw.in_order(side, work)
     }
 
+    /// An operation of this file goes on in another one, or no longer.
+    pub(crate) fn follow(&self, overlapped: usize, elsewhere: Option<&Arc<File>>) {
+        let mut followed = lock(&self.followed);
+        match elsewhere {
+            Some(file) => followed.push((overlapped, Arc::downgrade(file))),
+            None => followed.retain(|(other, _)| *other != overlapped),
+        }
+    }
+
+    /// Cancels the operations that `which` picks. Returns whether there were any.
+    pub(crate) fn cancel(&self, which: impl Fn(&Tag) -> bool) -> bool {
+        let own = self.raw.cancel(|tag| tag.data & OF_ANOTHER == 0 && which(tag));
+        let followed = lock(&self.followed).clone();
+        let elsewhere = followed.iter().filter_map(|(overlapped, file)| Some((overlapped, file.upgrade()?)));
+        let elsewhere = elsewhere.map(|(overlapped, file)| {
+            file.raw.cancel(|tag| tag.data & OF_ANOTHER != 0 && tag.overlapped == *overlapped && which(tag))
+        });
+        own + elsewhere.sum::<usize>() > 0
+    }
+
     /// Its last handle is closed.
     pub(crate) fn close(&self) {
         self.raw.flush_sends(); // what was sent has left, if the system takes it
         self.raw.close();
+        let followed = std::mem::take(&mut *lock(&self.followed));
+        for (overlapped, file) in
+            followed.into_iter().filter_map(|(overlapped, file)| Some((overlapped, file.upgrade()?)))
+        {
+            file.raw.cancel(|tag| tag.data & OF_ANOTHER != 0 && tag.overlapped == overlapped);
+        }
     }
 }
 

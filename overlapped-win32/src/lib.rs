@@ -18,6 +18,8 @@ mod types;
 // What concerns handles, sockets and completion.
 mod address;
 mod file;
+mod mswsock;
+mod options;
 mod overlapped;
 mod port;
 mod signal;

@@ -3,9 +3,9 @@
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use overlapped::Error;
 use overlapped::raw::{self, Operation, Side};
@@ -38,6 +38,18 @@ pub(crate) struct Socket {
     pub(crate) connecting: AtomicBool,
     pub(crate) connected: AtomicBool,
     pub(crate) exclusive: AtomicBool,
+    /// The program has set SO_REUSEADDR.
+    pub(crate) reuse: AtomicBool,
+    /// Given to AcceptEx, which may be given it once.
+    pub(crate) claimed: AtomicBool,
+    /// Connected by AcceptEx, and the program has not yet said SO_UPDATE_ACCEPT_CONTEXT.
+    pub(crate) accepted: AtomicBool,
+    /// Disconnected, to be used again: for ConnectEx it counts as bound.
+    pub(crate) reused: AtomicBool,
+    /// When it was first seen to be connected.
+    since: OnceLock<Instant>,
+    /// The other side, when it was last asked for.
+    peer: Mutex<Option<SocketAddr>>,
 }
 
 impl Socket {
@@ -54,11 +66,22 @@ impl Socket {
             connecting: AtomicBool::new(false),
             connected: AtomicBool::new(false),
             exclusive: AtomicBool::new(false),
+            reuse: AtomicBool::new(false),
+            claimed: AtomicBool::new(false),
+            accepted: AtomicBool::new(false),
+            reused: AtomicBool::new(false),
+            since: OnceLock::new(),
+            peer: Mutex::new(None),
         }
     }
 
     pub(crate) fn is_stream(&self) -> bool {
         self.kind == SOCK_STREAM
+    }
+
+    /// When it was connected.
+    pub(crate) fn since(&self) -> Option<&Instant> {
+        self.connected.load(SeqCst).then(|| self.since.get_or_init(Instant::now))
     }
 
     pub(crate) fn is_nonblocking(&self) -> bool {
@@ -81,6 +104,21 @@ impl File {
     /// What a socket has; asked of sockets only.
     pub(crate) fn as_socket(&self) -> &Socket {
         self.socket.as_ref().expect("looked up as a socket")
+    }
+}
+
+impl File {
+    /// The other side's address, also after the connection has gone.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        let socket = self.as_socket();
+        match peer_address(self.fd()) {
+            Some(peer) => {
+                *handle::lock(&socket.peer) = Some(peer);
+                Some(peer)
+            }
+            None if socket.connected.load(SeqCst) => *handle::lock(&socket.peer),
+            None => None,
+        }
     }
 }
 
@@ -511,9 +549,10 @@ boundary! {
             2 => Shutdown::Both,
             _ => return Err(Code::WSAEINVAL),
         };
-        if !is_connected(&file) {
+        if !is_connected(&file) || file.as_socket().accepted.load(SeqCst) {
             return Err(Code::WSAENOTCONN);
         }
+        file.peer(); // which the system forgets
         // A connection that has gone needs no shutting.
         match file.raw.shutdown(how) {
             Ok(()) | Err(Error::NOT_CONNECTED) => Ok(0),
@@ -525,7 +564,8 @@ boundary! {
     fn ovl_getsockname(s: SOCKET, name: *mut u8, len: *mut i32) -> i32, winsock else (SOCKET_ERROR) {
         let file = file::socket(s)?;
         let address = Address::new(name, len).ok_or(Code::WSAEFAULT)?;
-        if !file.as_socket().bound.load(SeqCst) {
+        let socket = file.as_socket();
+        if !socket.bound.load(SeqCst) || socket.accepted.load(SeqCst) {
             return Err(Code::WSAEINVAL);
         }
         let local = local_address(file.fd()).ok_or(Code::WSAEINVAL)?;
@@ -538,7 +578,10 @@ boundary! {
     fn ovl_getpeername(s: SOCKET, name: *mut u8, len: *mut i32) -> i32, winsock else (SOCKET_ERROR) {
         let file = file::socket(s)?;
         let address = Address::new(name, len).ok_or(Code::WSAEFAULT)?;
-        let peer = peer_address(file.fd()).ok_or(Code::WSAENOTCONN)?;
+        if file.as_socket().accepted.load(SeqCst) {
+            return Err(Code::WSAENOTCONN);
+        }
+        let peer = file.peer().ok_or(Code::WSAENOTCONN)?;
         // SAFETY: the caller's variables.
         unsafe { address.write_all(peer) }?;
         Ok(0)

@@ -381,6 +381,11 @@ impl Handle {
         self.0.is_shut(side.direction())
     }
 
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Shuts a half, or both; the sending one behind what is in line.
     ///
     /// # Errors
