@@ -320,6 +320,8 @@ impl File {
             self.land();
             return Err(Code(error.winsock_code()));
         }
+        let me = thread::current();
+        me.set_waiting(Some((Arc::downgrade(self), name)));
         let deadline = limit.map(|limit| Instant::now() + limit);
         let mut late = false;
         loop {
@@ -332,6 +334,7 @@ impl File {
                 _ => {} // APCs ran; it goes on waiting
             }
         }
+        me.set_waiting(None);
         let mut finished = lock(&awaited.outcome).take().expect("the signal says that it is there");
         if late && finished.result == Err(Error::OPERATION_ABORTED) {
             finished.result = Err(Error::SEM_TIMEOUT);

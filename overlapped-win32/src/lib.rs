@@ -17,8 +17,11 @@ mod types;
 
 // What concerns handles, sockets and completion.
 mod address;
+mod cancel;
 mod file;
 mod mswsock;
+mod names;
+mod network;
 mod options;
 mod overlapped;
 mod port;

@@ -14,6 +14,7 @@ use crate::address::{self, AF_INET, AF_INET6, Address};
 use crate::boundary::{boundary, set_last_error};
 use crate::file::{self, File};
 use crate::handle::{self, Object};
+use crate::network::{FD_ACCEPT, FD_CONNECT, Selection};
 use crate::status::{errno, last_winsock, of_errno_winsock};
 use crate::types::*;
 
@@ -48,6 +49,9 @@ pub(crate) struct Socket {
     pub(crate) reused: AtomicBool,
     /// When it was first seen to be connected.
     since: OnceLock<Instant>,
+    /// Network events are asked for: there is a selection.
+    pub(crate) selected: AtomicBool,
+    pub(crate) selection: Mutex<Option<Selection>>,
     /// The other side, when it was last asked for.
     peer: Mutex<Option<SocketAddr>>,
 }
@@ -71,6 +75,8 @@ impl Socket {
             accepted: AtomicBool::new(false),
             reused: AtomicBool::new(false),
             since: OnceLock::new(),
+            selected: AtomicBool::new(false),
+            selection: Mutex::new(None),
             peer: Mutex::new(None),
         }
     }
@@ -259,6 +265,9 @@ pub(crate) fn is_ready(fd: RawFd, events: i16) -> bool {
     unsafe { libc::poll(&mut poll, 1, 0) > 0 }
 }
 
+/// So long a call that does not wait gives the ring for what is there.
+const SOON: Duration = Duration::from_millis(50);
+
 /// A connection of a listener: at once, or waited for.
 fn accept(listener: &Arc<File>) -> Outcome<OwnedFd> {
     let socket = listener.as_socket();
@@ -266,14 +275,17 @@ fn accept(listener: &Arc<File>) -> Outcome<OwnedFd> {
         return Err(if socket.is_stream() { Code::WSAEINVAL } else { Code::WSAEOPNOTSUPP });
     }
     if socket.is_nonblocking() && !is_ready(listener.fd(), libc::POLLIN) {
+        listener.reenable(FD_ACCEPT);
         return Err(Code::WSAEWOULDBLOCK);
     }
     // In the ring also where a connection is known to wait: another thread may take that one away.
     // SAFETY: no memory is named.
-    let finished = unsafe { listener.perform(Operation::Accept, None) }?;
+    let finished = unsafe { listener.perform(Operation::Accept, socket.is_nonblocking().then_some(SOON)) }?;
+    listener.reenable(FD_ACCEPT);
     match (finished.result, finished.accepted) {
+        (Err(Error::SEM_TIMEOUT), _) if socket.is_nonblocking() => Err(Code::WSAEWOULDBLOCK),
         (Ok(_), Some(fd)) => Ok(fd),
-        (Err(Error::OPERATION_ABORTED | Error::CONNECTION_ABORTED), _) => Err(Code::WSAEINTR), // closed, or cancelled
+        (Err(Error::CONNECTION_ABORTED), _) => Err(Code::WSAEINTR), // closed
         (Err(error), _) => Err(Code(error.winsock_code())),
         (Ok(_), None) => Err(Code::WSAECONNRESET),
     }
@@ -286,7 +298,11 @@ fn adopt(listener: &File, fd: OwnedFd) -> Outcome<SOCKET> {
     socket.nonblocking.store(parent.is_nonblocking(), SeqCst);
     socket.bound.store(true, SeqCst);
     socket.connected.store(true, SeqCst);
-    give(fd, socket, listener.overlapped)
+    let s = give(fd, socket, listener.overlapped)?;
+    if parent.selected.load(SeqCst) {
+        file::socket(s)?.inherit_events(listener);
+    }
+    Ok(s)
 }
 
 /// Binds to any address, as calls do that need an address and have none.
@@ -352,7 +368,7 @@ fn connect(file: &Arc<File>, address: SocketAddr) -> Outcome<()> {
             socket.connected.store(true, SeqCst);
             Ok(())
         }
-        Err(Error::OPERATION_ABORTED | Error::CONNECTION_ABORTED) => Err(Code::WSAEINTR),
+        Err(Error::CONNECTION_ABORTED) => Err(Code::WSAEINTR), // closed
         Err(error) => Err(Code(error.winsock_code())),
     }
 }
@@ -384,6 +400,7 @@ fn connect_without_waiting(file: &Arc<File>, address: SocketAddr) -> Outcome<()>
         libc::EINPROGRESS | libc::EAGAIN => {
             socket.bound.store(true, SeqCst);
             socket.connecting.store(true, SeqCst);
+            file.reenable(FD_CONNECT);
             Err(Code::WSAEWOULDBLOCK)
         }
         libc::EALREADY => Err(Code::WSAEALREADY),
@@ -596,6 +613,7 @@ boundary! {
         // SAFETY: null, or the caller's variable.
         let argument = unsafe { argument.as_mut() }.ok_or(Code::WSAEFAULT)?;
         match command as u32 {
+            FIONBIO if *argument == 0 && file.as_socket().selected.load(SeqCst) => return Err(Code::WSAEINVAL),
             FIONBIO => file.as_socket().nonblocking.store(*argument != 0, SeqCst),
             FIONREAD => {
                 let mut bytes = 0i32;

@@ -16,7 +16,7 @@ use crate::types::*;
 pub(crate) const STILL_ACTIVE: DWORD = 259;
 const CREATE_SUSPENDED: DWORD = 4;
 /// What `GetCurrentThread` gives.
-const THIS_THREAD: isize = -2;
+pub(crate) const THIS_THREAD: isize = -2;
 
 /// A thread of the program's.
 pub(crate) struct Thread {
@@ -27,6 +27,8 @@ pub(crate) struct Thread {
     tid: AtomicI32,
     /// How often it was suspended before it began.
     gate: Arc<Gate>,
+    /// The operation of a plain call that it waits for.
+    waits_for: Mutex<Option<(Weak<File>, usize)>>,
 }
 
 #[derive(Default)]
@@ -44,7 +46,20 @@ impl Thread {
             code: AtomicU32::new(STILL_ACTIVE),
             tid: AtomicI32::new(0),
             gate: Arc::new(gate),
+            waits_for: Mutex::new(None),
         })
+    }
+
+    /// It waits for an operation of this name, or no longer.
+    pub(crate) fn set_waiting(&self, waits_for: Option<(Weak<File>, usize)>) {
+        *lock(&self.waits_for) = waits_for;
+    }
+
+    /// Cancels the operation that it waits for. Returns whether it does.
+    pub(crate) fn interrupt(&self) -> bool {
+        let waits_for = lock(&self.waits_for).clone();
+        let Some((Some(file), name)) = waits_for.map(|(file, name)| (file.upgrade(), name)) else { return false };
+        file.cancel(|tag| tag.overlapped == name)
     }
 
     /// Set when it has ended.
@@ -198,7 +213,7 @@ fn spawn(stack: usize, start: Start, argument: *mut c_void, suspended: bool, voi
 }
 
 /// The thread of a handle.
-fn of_handle(handle: HANDLE) -> Outcome<Arc<Thread>> {
+pub(crate) fn of_handle(handle: HANDLE) -> Outcome<Arc<Thread>> {
     if handle as isize == THIS_THREAD {
         return Ok(current());
     }

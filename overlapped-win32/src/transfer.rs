@@ -10,6 +10,7 @@ use overlapped::{Error, Result};
 use crate::address::{self, Address};
 use crate::boundary::boundary;
 use crate::file::{self, Call, File, Routine};
+use crate::network::{FD_READ, FD_WRITE};
 use crate::overlapped::Overlapped;
 use crate::socket::socket2_address::Storage;
 use crate::socket::{self, is_connected};
@@ -136,7 +137,10 @@ unsafe fn receive(file: &Arc<File>, buffers: &[WsaBuf], flags: i32, from: Option
     let now = || file.in_order(Side::Receive, |fd| unsafe { receive_now(fd, buffers, flags) }).flatten();
     let received = match if waits { None } else { now() } {
         Some(received) => received,
-        None if socket.is_nonblocking() => return Err(Code::WSAEWOULDBLOCK),
+        None if socket.is_nonblocking() => {
+            file.reenable(FD_READ);
+            return Err(Code::WSAEWOULDBLOCK);
+        }
         None => {
             let spans = buffers.iter().map(WsaBuf::span).collect();
             // SAFETY: the caller's promise; the end is waited for.
@@ -148,6 +152,7 @@ unsafe fn receive(file: &Arc<File>, buffers: &[WsaBuf], flags: i32, from: Option
             }
         }
     };
+    file.reenable(FD_READ);
     let received = received.map_err(of_errno_winsock)?;
     if let Some(from) = from {
         // SAFETY: the caller's variables.
@@ -159,7 +164,7 @@ unsafe fn receive(file: &Arc<File>, buffers: &[WsaBuf], flags: i32, from: Option
 /// What a plain call says of an operation that somebody ended.
 fn interrupted(error: Error) -> Code {
     match error {
-        Error::OPERATION_ABORTED | Error::CONNECTION_ABORTED => Code::WSAEINTR,
+        Error::CONNECTION_ABORTED => Code::WSAEINTR, // closed
         error => Code(error.winsock_code()),
     }
 }
@@ -203,6 +208,7 @@ unsafe fn send(file: &Arc<File>, buffers: &[WsaBuf], flags: i32, to: Option<Sock
                 return Ok(bytes);
             }
             Some(Err(libc::EAGAIN | libc::EINTR)) | None if socket.is_nonblocking() => {
+                file.reenable(FD_WRITE);
                 return Err(Code::WSAEWOULDBLOCK);
             }
             Some(Err(libc::EAGAIN | libc::EINTR)) | None => {}
