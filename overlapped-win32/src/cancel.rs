@@ -10,7 +10,7 @@ use crate::signal::this_thread;
 use crate::thread;
 use crate::types::*;
 
-fn file(handle: HANDLE) -> Outcome<Arc<File>> {
+pub(crate) fn file(handle: HANDLE) -> Outcome<Arc<File>> {
     match handle::object(handle)? {
         Object::File(file) => Ok(file),
         _ => Err(Code::INVALID_HANDLE),

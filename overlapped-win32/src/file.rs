@@ -1,5 +1,6 @@
 //! Files and sockets: what a handle of I/O stands for, and the start of its operations.
 
+use std::ffi::CString;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
@@ -10,6 +11,7 @@ use overlapped::raw::{self, End, Home, Listener, Next, Operation, Packet, Side, 
 use overlapped::{Error, Result};
 
 use crate::address::Address;
+use crate::disk::{self, Access};
 use crate::handle::{self, Object, lock};
 use crate::overlapped::Overlapped;
 use crate::port::Port;
@@ -26,6 +28,9 @@ pub(crate) struct File {
     pub(crate) socket: Option<Socket>,
     /// It was opened for overlapped operations.
     pub(crate) overlapped: bool,
+    pub(crate) access: Access,
+    /// It is deleted when it is closed.
+    doomed: OnceLock<CString>,
     /// Held while it is associated with a port, and while the first operations without one are started.
     binding: Mutex<()>,
     bound: OnceLock<Bound>,
@@ -118,10 +123,22 @@ pub(crate) fn status_of(result: Result<usize>) -> DWORD {
 
 impl File {
     pub(crate) fn new(fd: OwnedFd, kind: raw::Kind, socket: Option<Socket>, overlapped: bool) -> Arc<Self> {
+        Self::with_access(fd, kind, socket, overlapped, Access { read: true, write: true })
+    }
+
+    pub(crate) fn with_access(
+        fd: OwnedFd,
+        kind: raw::Kind,
+        socket: Option<Socket>,
+        overlapped: bool,
+        access: Access,
+    ) -> Arc<Self> {
         Arc::new(Self {
             raw: raw::Handle::new(fd, kind),
             socket,
             overlapped,
+            access,
+            doomed: OnceLock::new(),
             binding: Mutex::new(()),
             bound: OnceLock::new(),
             direct: AtomicBool::new(false),
@@ -131,6 +148,10 @@ impl File {
             followed: Mutex::new(Vec::new()),
             signal: Signal::flag(false),
         })
+    }
+
+    pub(crate) fn delete_on_close(&self, path: CString) {
+        let _ = self.doomed.set(path);
     }
 
     pub(crate) fn signal(&self) -> Arc<Signal> {
@@ -371,6 +392,9 @@ impl File {
     pub(crate) fn close(&self) {
         self.raw.flush_sends(); // what was sent has left, if the system takes it
         self.raw.close();
+        if let Some(path) = self.doomed.get() {
+            disk::delete(path);
+        }
         let followed = std::mem::take(&mut *lock(&self.followed));
         for (overlapped, file) in
             followed.into_iter().filter_map(|(overlapped, file)| Some((overlapped, file.upgrade()?)))

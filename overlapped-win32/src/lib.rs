@@ -18,12 +18,14 @@ mod types;
 // What concerns handles, sockets and completion.
 mod address;
 mod cancel;
+mod disk;
 mod file;
 mod mswsock;
 mod names;
 mod network;
 mod options;
 mod overlapped;
+mod pool;
 mod port;
 mod signal;
 mod socket;

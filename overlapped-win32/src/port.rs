@@ -43,7 +43,7 @@ thread_local! {
 }
 
 impl Port {
-    fn new(concurrency: DWORD) -> Outcome<Arc<Self>> {
+    pub(crate) fn new(concurrency: DWORD) -> Outcome<Arc<Self>> {
         let raw = raw::Port::new(concurrency as usize).map_err(|error| Code(error.code()))?;
         Ok(Arc::new(Self { raw, closed: AtomicBool::new(false), handles: AtomicUsize::new(0) }))
     }
