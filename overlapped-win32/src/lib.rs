@@ -27,6 +27,7 @@ mod options;
 mod overlapped;
 mod pool;
 mod port;
+mod process;
 mod signal;
 mod socket;
 mod thread;

@@ -12,6 +12,7 @@ use overlapped::raw::{self, Packet, Waited};
 use crate::boundary::boundary;
 use crate::handle::{self, Object};
 use crate::overlapped::Overlapped;
+use crate::process;
 use crate::signal;
 use crate::status;
 use crate::types::*;
@@ -44,6 +45,7 @@ thread_local! {
 
 impl Port {
     pub(crate) fn new(concurrency: DWORD) -> Outcome<Arc<Self>> {
+        process::mind_the_end();
         let raw = raw::Port::new(concurrency as usize).map_err(|error| Code(error.code()))?;
         Ok(Arc::new(Self { raw, closed: AtomicBool::new(false), handles: AtomicUsize::new(0) }))
     }

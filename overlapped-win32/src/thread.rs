@@ -328,6 +328,33 @@ boundary! {
         Ok(before)
     }
 
+    /// `SuspendThread`: refused for a thread that has begun, which the system cannot stop safely.
+    fn ovl_SuspendThread(handle: HANDLE) -> DWORD, else (DWORD::MAX) {
+        let thread = of_handle(handle)?;
+        let mut suspended = lock(&thread.gate.suspended);
+        if *suspended == 0 {
+            return Err(Code::NOT_SUPPORTED);
+        }
+        *suspended += 1;
+        Ok(*suspended - 1)
+    }
+
+    /// `TerminateThread`: refused. A thread that is stopped anywhere keeps its locks.
+    fn ovl_TerminateThread(handle: HANDLE, _code: DWORD) -> BOOL, else (FALSE) {
+        of_handle(handle)?;
+        Err(Code::NOT_SUPPORTED)
+    }
+
+    /// `SetThreadPriority`: taken, and left to the system.
+    fn ovl_SetThreadPriority(handle: HANDLE, _priority: i32) -> BOOL, else (FALSE) {
+        of_handle(handle).map(|_| TRUE)
+    }
+
+    /// `GetThreadPriority`: normal.
+    fn ovl_GetThreadPriority(handle: HANDLE) -> i32, else (i32::MAX) {
+        of_handle(handle).map(|_| 0)
+    }
+
     /// `SwitchToThread`.
     fn ovl_SwitchToThread() -> BOOL {
         std::thread::yield_now();

@@ -14,6 +14,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::Port;
+use super::engine::Wait;
 use super::lane::{Holder, Lane};
 use crate::Result;
 use crate::sync::Mutex;
@@ -44,6 +45,25 @@ pub(super) fn watch(port: &Arc<Port>) -> Result<()> {
     }
     ports.push(Watched { port: Arc::downgrade(port), beats: vec![0; port.lanes().len()] });
     Ok(())
+}
+
+/// Lets the kernel have what was started on any port and not yet handed over: the process is about to end.
+pub(super) fn flush() {
+    const PATIENCE: u32 = 20;
+    for _ in 0..PATIENCE {
+        let ports: Vec<_> = PORTS.lock().iter().filter_map(|watched| watched.port.upgrade()).collect();
+        for port in &ports {
+            for lane in port.lanes() {
+                if lane.equipped().is_some_and(|engine| engine.unsubmitted() > 0) {
+                    let _ = lane.enter(Wait::No); // there is nobody left to try again
+                }
+            }
+        }
+        if !ports.is_empty() || THREAD.get().is_none() {
+            return;
+        }
+        thread::sleep(Duration::from_micros(200)); // the monitor has just taken the list to look at them
+    }
 }
 
 /// There may be something to see.

@@ -9,12 +9,12 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Way;
 use super::lane::Item;
 use super::line::Direction;
 use super::request::{Message, Step, vector};
 use super::thread::{self, Outcome, with_desk, with_lane};
 use super::worker::Worker;
+use super::{Way, monitor};
 use crate::sys::memory::Memory;
 use crate::sys::{self, Delivered, Ended, Request};
 pub use crate::sys::{Kind, OperationId};
@@ -546,4 +546,10 @@ pub fn flush() {
     if let Some(port) = Worker::port() {
         port.flush();
     }
+}
+
+/// Lets the kernel have what was started on any port and by this thread: the process is about to end.
+pub fn flush_all() {
+    flush();
+    monitor::flush();
 }
