@@ -1,5 +1,6 @@
 //! The command line: every flag with its meaning, its default and its check in one place.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,6 +45,11 @@ pub(crate) enum Command {
     Client(Client),
     /// Put verified load on an echo server and measure it
     Load(Load),
+    /// Compile C programs that were written for Windows, with the system's C compiler
+    Cc(Compile),
+    /// Compile C++ programs that were written for Windows, with the system's C++ compiler
+    #[command(name = "c++")]
+    Cxx(Compile),
 }
 
 /// How a server hears that an operation has ended.
@@ -230,6 +236,23 @@ pub(crate) struct Demo {
     /// Write the result as a web page, too: one file, with pictures, that needs nothing else
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Runs $CC, or cc (c++: $CXX, or c++) with the arguments as they are, and what a Windows program needs besides: the headers of \
+overlapped-win32, in whatever spelling the sources include them; what Microsoft's compilers let pass; the library, when it links. \
+A static copy of the library goes into the program; `-static` makes all of it static, `--ovl-shared` uses the shared library. \
+Libraries of Windows' (-lws2_32, ws2_32.lib) are left out.
+
+Headers and library are looked for in $OVERLAPPED_WIN32 (with include/overlapped-win32 and lib in it), beside the installed `ovl`, \
+and in the build tree. What ports and what does not: docs/porting.md.
+
+Exit code: the compiler's.")]
+pub(crate) struct Compile {
+    /// What the compiler is given: `-c`, `-o`, `-O2`, sources, objects, libraries …
+    #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 /// `HOST:PORT`, looked up later.

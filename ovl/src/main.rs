@@ -1,6 +1,7 @@
 //! `ovl`: echo servers in four models of overlapped I/O, a client and a load generator that verify every byte.
 
 mod arrivals;
+mod cc;
 mod cli;
 mod client;
 mod demo;
@@ -23,6 +24,8 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options),
         Command::Client(options) => client::run(options),
         Command::Load(options) => load::run(options),
+        Command::Cc(options) => cc::run(cc::Language::C, options),
+        Command::Cxx(options) => cc::run(cc::Language::Cxx, options),
     };
     match result {
         Ok(code) => code.into(),
