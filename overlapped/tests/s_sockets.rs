@@ -138,26 +138,29 @@ fn s03_zero_bytes_are_the_orderly_end_again_and_again() {
 
 #[test]
 fn s03_after_a_reset_receives_and_sends_fail_at_once() {
-    watched_but_not_by_wine("a reset is told to the receives that wait for it, and to later ones as an orderly end", || {
-        for pooled in [false, true] {
-            let port: CompletionPort = CompletionPort::new(1).unwrap();
-            let pool = BufferPool::new(64, 2).unwrap();
-            let (conn, peer) = pair(&port, ());
-            let receive = || if pooled { conn.recv_pooled(&pool) } else { conn.recv(Buffer::with_capacity(10)) };
-            receive().unwrap();
-            receive().unwrap();
-            hand_over(&port);
-            reset(peer);
-            assert_eq!(received(&port).result, Err(Error::NETNAME_DELETED));
-            assert_eq!(received(&port).result, Err(Error::NETNAME_DELETED), "not an orderly end");
-            receive().unwrap();
-            assert_eq!(received(&port).result, Err(Error::NETNAME_DELETED), "not an orderly end");
-            conn.send(Buffer::from("x")).unwrap();
-            assert_eq!(sent(&port).2, Err(Error::NETNAME_DELETED));
-            receive().unwrap();
-            assert_eq!(received(&port).result, Err(Error::NETNAME_DELETED), "not an orderly end");
-        }
-    });
+    watched_but_not_by_wine(
+        "a reset is told to the receives that wait for it, and to later ones as an orderly end",
+        || {
+            for pooled in [false, true] {
+                let port: CompletionPort = CompletionPort::new(1).unwrap();
+                let pool = BufferPool::new(64, 2).unwrap();
+                let (conn, peer) = pair(&port, ());
+                let receive = || if pooled { conn.recv_pooled(&pool) } else { conn.recv(Buffer::with_capacity(10)) };
+                receive().unwrap();
+                receive().unwrap();
+                hand_over(&port);
+                reset(peer);
+                assert_eq!(received(&port).result, Err(Error::NETNAME_DELETED));
+                assert_eq!(received(&port).result, Err(Error::NETNAME_DELETED), "not an orderly end");
+                receive().unwrap();
+                assert_eq!(received(&port).result, Err(Error::NETNAME_DELETED), "not an orderly end");
+                conn.send(Buffer::from("x")).unwrap();
+                assert_eq!(sent(&port).2, Err(Error::NETNAME_DELETED));
+                receive().unwrap();
+                assert_eq!(received(&port).result, Err(Error::NETNAME_DELETED), "not an orderly end");
+            }
+        },
+    );
 }
 
 #[test]
@@ -664,16 +667,19 @@ fn s14_the_peers_address_is_known_after_both_halves_were_shut() {
 
 #[test]
 fn s17_linger_zero_makes_the_close_a_reset() {
-    watched_but_not_by_wine("a reset is told to the receives that wait for it, and to later ones as an orderly end", || {
-        let port: CompletionPort = CompletionPort::new(1).unwrap();
-        let (conn, mut peer) = pair(&port, ());
-        conn.options(|socket| socket.set_linger(Some(Duration::ZERO))).unwrap();
-        conn.recv(Buffer::with_capacity(1)).unwrap();
-        hand_over(&port);
-        conn.close();
-        assert_eq!(received(&port).result, Err(Error::CONNECTION_ABORTED));
-        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-    });
+    watched_but_not_by_wine(
+        "a reset is told to the receives that wait for it, and to later ones as an orderly end",
+        || {
+            let port: CompletionPort = CompletionPort::new(1).unwrap();
+            let (conn, mut peer) = pair(&port, ());
+            conn.options(|socket| socket.set_linger(Some(Duration::ZERO))).unwrap();
+            conn.recv(Buffer::with_capacity(1)).unwrap();
+            hand_over(&port);
+            conn.close();
+            assert_eq!(received(&port).result, Err(Error::CONNECTION_ABORTED));
+            assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        },
+    );
 }
 
 #[test]

@@ -30,8 +30,8 @@ use unix as platform;
 use windows as platform;
 
 pub(crate) use platform::{
-    Descriptor, Event, Handle, InFlight, MAX_CONCURRENCY, Port, Way, advise_large_pages, errnos, is_code_of, open_options,
-    thread,
+    Descriptor, Event, Handle, InFlight, MAX_CONCURRENCY, Port, Way, advise_large_pages, errnos, is_code_of,
+    open_options, thread,
 };
 
 /// How a wait ended.

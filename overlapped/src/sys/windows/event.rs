@@ -75,9 +75,8 @@ impl Event {
         let ask = |timeout_ms, alertable: bool| {
             let (count, handles) = (handles.len() as u32, &handles);
             // SAFETY: the handles are open as long as the events live, which the caller has borrowed.
-            let result = unsafe {
-                WaitForMultipleObjectsEx(count, handles.as_ptr(), all.into(), timeout_ms, alertable.into())
-            };
+            let result =
+                unsafe { WaitForMultipleObjectsEx(count, handles.as_ptr(), all.into(), timeout_ms, alertable.into()) };
             match result {
                 WAIT_FAILED => Some(Err(last_error())),
                 _ if result.wrapping_sub(WAIT_OBJECT_0) < count => Some(Ok(result - WAIT_OBJECT_0)),

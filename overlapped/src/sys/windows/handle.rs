@@ -67,7 +67,9 @@ struct State {
 enum Engaged {
     Nowhere,
     /// At a port; `skips`: an immediate success queues no packet.
-    Somewhere { skips: bool },
+    Somewhere {
+        skips: bool,
+    },
     /// Nowhere, for it was not opened for overlapped operations: threads do them.
     Never,
 }
@@ -80,8 +82,13 @@ const LOOSE: usize = 2;
 fn line_of(operation: &Operation) -> usize {
     match operation {
         Operation::Recv { .. } | Operation::RecvPooled { .. } | Operation::RecvFrom { .. } => RECEIVES,
-        Operation::Connect { .. } | Operation::Send { .. } | Operation::SendVectored { .. } | Operation::SendTo { .. } => SENDS,
-        Operation::Accept { .. } | Operation::ReadAt { .. } | Operation::WriteAt { .. } | Operation::Sync { .. } => LOOSE,
+        Operation::Connect { .. }
+        | Operation::Send { .. }
+        | Operation::SendVectored { .. }
+        | Operation::SendTo { .. } => SENDS,
+        Operation::Accept { .. } | Operation::ReadAt { .. } | Operation::WriteAt { .. } | Operation::Sync { .. } => {
+            LOOSE
+        }
     }
 }
 
@@ -328,7 +335,9 @@ impl Handle {
         let alone = line.in_kernel.iter().any(|issue| issue.alone);
         match which {
             RECEIVES if line.telling || line.stalled => false,
-            RECEIVES if self.port().is_none() || is_alone(&next.operation) || !line.held.is_empty() => line.in_kernel.is_empty(),
+            RECEIVES if self.port().is_none() || is_alone(&next.operation) || !line.held.is_empty() => {
+                line.in_kernel.is_empty()
+            }
             SENDS if is_alone(&next.operation) => line.in_kernel.is_empty(),
             _ => !alone || which == LOOSE,
         }
@@ -395,7 +404,8 @@ impl Handle {
         {
             let mut state = handle.state.lock();
             let issues = &mut state.lines[which].in_kernel;
-            let at = issues.iter().position(|issue| issue.record.is(packet)).expect("what is in the kernel is in the books");
+            let at =
+                issues.iter().position(|issue| issue.record.is(packet)).expect("what is in the kernel is in the books");
             let issue = issues.remove(at);
             let result = record.outcome(status);
             handle.came_back(&mut state, which, record, result, bytes, issue.ended_by, &mut after);
@@ -463,7 +473,9 @@ impl Handle {
 
     /// The second step of a receive from a pool: data, or the end, is there. `None`: there is not, or no buffer for it.
     fn receive_pooled(self: &Arc<Self>, state: &mut State, request: &mut Request) -> Option<Result<usize>> {
-        let Operation::RecvPooled { pool, buffer } = &mut request.operation else { unreachable!("nothing else has two steps") };
+        let Operation::RecvPooled { pool, buffer } = &mut request.operation else {
+            unreachable!("nothing else has two steps")
+        };
         let Some(descriptor) = &state.descriptor else { return Some(Err(self.closed_error())) };
         let Some(mut memory) = pool.take() else {
             state.lines[RECEIVES].stalled = true;
@@ -666,11 +678,7 @@ impl Handle {
     }
 
     /// Ends every operation that `which` picks: at once if it waits here, else through the kernel. How many were not over already.
-    fn end_early(
-        self: &Arc<Self>,
-        error: Error,
-        which: impl Fn(OperationId, Option<Instant>) -> bool,
-    ) -> usize {
+    fn end_early(self: &Arc<Self>, error: Error, which: impl Fn(OperationId, Option<Instant>) -> bool) -> usize {
         let mut count = 0;
         for line in [RECEIVES, SENDS, LOOSE] {
             let mut after = After::default();
@@ -874,7 +882,8 @@ impl Wake for Hungry {
 
 /// Whether the socket is one of the system's own providers, and so a handle to the kernel.
 fn is_the_systems_own(descriptor: &Descriptor) -> bool {
-    super::record::service_flags(descriptor).is_some_and(|flags| flags & windows_sys::Win32::Networking::WinSock::XP1_IFS_HANDLES != 0)
+    super::record::service_flags(descriptor)
+        .is_some_and(|flags| flags & windows_sys::Win32::Networking::WinSock::XP1_IFS_HANDLES != 0)
 }
 
 fn set_modes(handle: HANDLE, modes: u32) -> bool {

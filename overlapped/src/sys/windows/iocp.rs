@@ -56,7 +56,8 @@ impl Iocp {
 
     /// As [`Self::associate`], for a handle whose operations have ended elsewhere so far. Windows 8.1 or later.
     pub(super) fn adopt(&self, handle: HANDLE) -> Result<()> {
-        let information = FILE_COMPLETION_INFORMATION { Port: self.raw(), Key: ptr::without_provenance_mut(key::RECORD) };
+        let information =
+            FILE_COMPLETION_INFORMATION { Port: self.raw(), Key: ptr::without_provenance_mut(key::RECORD) };
         let mut status = IO_STATUS_BLOCK::default();
         // SAFETY: both handles are open, as above; the structure is that of this information class, and is read before the call returns.
         let result = unsafe {

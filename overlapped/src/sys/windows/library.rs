@@ -33,9 +33,7 @@ pub(super) fn library() -> Result<&'static Library> {
         return Ok(library);
     }
     let library = Library { iocp: Iocp::new(1)?, timers: Timers::new() };
-    std::thread::Builder::new()
-        .name("overlapped reaper".into())
-        .spawn(|| LIBRARY.wait().reap())?;
+    std::thread::Builder::new().name("overlapped reaper".into()).spawn(|| LIBRARY.wait().reap())?;
     Ok(LIBRARY.get_or_init(|| library))
 }
 

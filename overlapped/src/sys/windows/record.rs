@@ -11,10 +11,11 @@ use std::sync::{Arc, OnceLock};
 use socket2::{SockAddr, SockAddrStorage};
 use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, GetLastError, STATUS_PENDING};
 use windows_sys::Win32::Networking::WinSock::{
-    INVALID_SOCKET, IPPROTO_TCP, LPFN_ACCEPTEX, LPFN_CONNECTEX, SIO_GET_EXTENSION_FUNCTION_POINTER, SO_PROTOCOL_INFOW, SO_UPDATE_ACCEPT_CONTEXT,
-    SO_UPDATE_CONNECT_CONTEXT, SOCK_STREAM, SOCKADDR_STORAGE, SOCKET, SOL_SOCKET, WSA_FLAG_NO_HANDLE_INHERIT,
-    WSA_FLAG_OVERLAPPED, WSABUF, WSAPROTOCOL_INFOW, WSAID_ACCEPTEX, WSAID_CONNECTEX, WSAIoctl, WSARecv, WSARecvFrom, WSASend, WSASendTo, WSASocketW,
-    bind, getsockname, getsockopt, recv, setsockopt,
+    INVALID_SOCKET, IPPROTO_TCP, LPFN_ACCEPTEX, LPFN_CONNECTEX, SIO_GET_EXTENSION_FUNCTION_POINTER, SO_PROTOCOL_INFOW,
+    SO_UPDATE_ACCEPT_CONTEXT, SO_UPDATE_CONNECT_CONTEXT, SOCK_STREAM, SOCKADDR_STORAGE, SOCKET, SOL_SOCKET,
+    WSA_FLAG_NO_HANDLE_INHERIT, WSA_FLAG_OVERLAPPED, WSABUF, WSAID_ACCEPTEX, WSAID_CONNECTEX, WSAIoctl,
+    WSAPROTOCOL_INFOW, WSARecv, WSARecvFrom, WSASend, WSASendTo, WSASocketW, bind, getsockname, getsockopt, recv,
+    setsockopt,
 };
 use windows_sys::Win32::Storage::FileSystem::{FlushFileBuffers, ReadFile, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, CancelSynchronousIo, OVERLAPPED};
@@ -171,7 +172,8 @@ impl Record {
         let (flags, buffers, joined) = (0, Vec::new(), Vec::new());
         let overlapped = OVERLAPPED::default();
         let (address, accepting, errand, failure) = (None, None, None, None);
-        let mut record = Box::new(Self { overlapped, flags, buffers, joined, address, accepting, errand, failure, request });
+        let mut record =
+            Box::new(Self { overlapped, flags, buffers, joined, address, accepting, errand, failure, request });
         if let Err(error) = record.prepare(descriptor, synchronous) {
             return Issued::Ended(record, Err(error), 0);
         }
@@ -285,7 +287,8 @@ impl Record {
                     Called::new(accept_ex(socket, new, addresses, 0, room, room, &mut bytes, overlapped) != 0, 0)
                 }
                 Operation::Connect { .. } => {
-                    let Ok(Some(connect_ex)) = extension::<LPFN_CONNECTEX>(&CONNECT_EX, socket, &WSAID_CONNECTEX) else {
+                    let Ok(Some(connect_ex)) = extension::<LPFN_CONNECTEX>(&CONNECT_EX, socket, &WSAID_CONNECTEX)
+                    else {
                         return Called::Failed(Error::NOT_SUPPORTED);
                     };
                     let (to, len) = ((&raw const (*address).storage).cast(), (*address).len);
@@ -431,7 +434,9 @@ fn in_pieces(bytes: &[u8]) -> impl Iterator<Item = WSABUF> + '_ {
 /// How many bytes it is to send or write in all.
 fn to_move(operation: &Operation) -> usize {
     match operation {
-        Operation::Send { buffer } | Operation::SendTo { buffer, .. } | Operation::WriteAt { buffer, .. } => buffer.len(),
+        Operation::Send { buffer } | Operation::SendTo { buffer, .. } | Operation::WriteAt { buffer, .. } => {
+            buffer.len()
+        }
         Operation::SendVectored { buffers } => buffers.iter().map(|buffer| buffer.len()).sum(),
         _ => 0,
     }
@@ -542,7 +547,9 @@ fn be_bound(descriptor: &Descriptor, to: &SocketAddr) -> Result<()> {
     let any = SockAddr::from(any);
     // SAFETY: the first call writes at most `len` bytes of an address into the storage, the second reads one of the length given.
     unsafe {
-        if getsockname(socket, (&raw mut storage).cast(), &mut len) == 0 || bind(socket, any.as_ptr().cast(), any.len()) == 0 {
+        if getsockname(socket, (&raw mut storage).cast(), &mut len) == 0
+            || bind(socket, any.as_ptr().cast(), any.len()) == 0
+        {
             Ok(())
         } else {
             Err(last_error())
