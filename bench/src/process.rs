@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::options::Options;
-use crate::servers::Contender;
+use crate::servers::{Contender, MadeFrom};
 
 /// Under `cargo run` only the runner itself is built; this builds the rest.
 pub fn build_servers(options: &Options) -> anyhow::Result<()> {
@@ -31,16 +32,56 @@ pub fn build_servers(options: &Options) -> anyhow::Result<()> {
         true => &[],
         false => &["--release"],
     };
-    let status = Command::new(cargo)
-        .args(["build", "--bins", "--quiet"])
-        .args(profile)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .status()
-        .context("cargo could not be started")?;
+    let build = |package: &Path| {
+        let mut command = Command::new(&cargo);
+        command.args(["build", "--quiet"]).args(profile).current_dir(package);
+        command
+    };
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    done(build(here).arg("--bins"), "the servers")?;
+    let binaries = env::current_exe()?.parent().context("a program lies in a folder")?.to_owned();
+    let source = here.join("c/echo-win32.c");
+    for made_from in options.contenders()?.iter().map(|contender| contender.kind.made_from) {
+        match made_from {
+            MadeFrom::Rust => {}
+            MadeFrom::C => {
+                let product = binaries.join("product");
+                done(build(&here.join("..")).arg("--target-dir").arg(&product), "ovl")?;
+                let ovl = product.join(profile.first().map_or("debug", |_| "release")).join("ovl");
+                let echo = binaries.join("echo-win32");
+                done(Command::new(ovl).args(["cc", "-O2"]).arg(&source).arg("-o").arg(echo), "the C server")?;
+            }
+            MadeFrom::CForWindows => build_for_wine(&source, &binaries)?,
+        }
+    }
+    Ok(())
+}
+
+/// An .exe, and a script that runs it with a Wine prefix of its own, which is made here: that takes longer than a server may take to start.
+fn build_for_wine(source: &Path, binaries: &Path) -> anyhow::Result<()> {
+    let exe = binaries.join("echo-win32.exe");
+    let compile = ["-O2", "-static", "-o"];
+    done(
+        Command::new("x86_64-w64-mingw32-gcc").args(compile).arg(&exe).arg(source).arg("-lws2_32"),
+        "the C server for Windows, by gcc-mingw-w64",
+    )?;
+    let script = binaries.join("echo-wine");
+    let text = "#!/bin/sh\nhere=$(dirname \"$0\")\nexport WINEPREFIX=\"$here/wine\" WINEDEBUG=-all\nexec wine \"$here/echo-win32.exe\" \"$@\"\n";
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    // Without arguments it says how it is used, and that it was not.
+    let mut first = Command::new(&script);
+    let status = first.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    anyhow::ensure!(status.code() == Some(2), "the C server does not run under Wine ({status}); is wine installed?");
+    Ok(())
+}
+
+fn done(command: &mut Command, what: &str) -> anyhow::Result<()> {
+    let status = command.stdin(Stdio::null()).status();
+    let status = status.with_context(|| format!("{} could not be started", command.get_program().display()))?;
     match status.success() {
         true => Ok(()),
-        false => bail!("the servers could not be built"),
+        false => bail!("{what} could not be built"),
     }
 }
 

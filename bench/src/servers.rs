@@ -24,6 +24,18 @@ pub struct Kind {
     pub most_connections: u32,
     /// Whether it takes part unless told otherwise.
     pub by_default: bool,
+    pub made_from: MadeFrom,
+}
+
+/// What a server is built from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MadeFrom {
+    /// A program of this workspace.
+    Rust,
+    /// `c/echo-win32.c`, a C program for Windows, by `ovl cc`.
+    C,
+    /// The same source, by mingw-w64, to run under Wine.
+    CForWindows,
 }
 
 #[rustfmt::skip]
@@ -34,6 +46,10 @@ pub const KINDS: &[Kind] = &[
     kind("routine", "echo-routine", &[],                          Placement::AtArrival,   true),
     kind("event",   "echo-event",   &[],                          Placement::EachReceive, true),
     kind("async",   "echo-async",   &[],                          Placement::AtArrival,   true),
+    Kind { made_from: MadeFrom::C,
+    ..kind("win32", "echo-win32",   &[],                          Placement::EachReceive, false) },
+    Kind { made_from: MadeFrom::CForWindows,
+    ..kind("wine",  "echo-wine",    &[],                          Placement::EachReceive, false) },
     kind("epoll",   "echo-epoll",   &[],                          Placement::AtArrival,   true),
     Kind { most_connections: 1000,
     ..kind("threads", "echo-threads", &[],                        Placement::EachReceive, true) },
@@ -50,7 +66,7 @@ const fn kind(
     placement: Placement,
     by_default: bool,
 ) -> Kind {
-    Kind { name, binary, arguments, placement, most_connections: u32::MAX, by_default }
+    Kind { name, binary, arguments, placement, most_connections: u32::MAX, by_default, made_from: MadeFrom::Rust }
 }
 
 impl Kind {
