@@ -45,8 +45,10 @@ pub(crate) enum Command {
     Client(Client),
     /// Put verified load on an echo server and measure it
     Load(Load),
+    #[cfg(unix)]
     /// Compile C programs that were written for Windows, with the system's C compiler
     Cc(Compile),
+    #[cfg(unix)]
     /// Compile C++ programs that were written for Windows, with the system's C++ compiler
     #[command(name = "c++")]
     Cxx(Compile),
@@ -238,6 +240,7 @@ pub(crate) struct Demo {
     pub(crate) html: Option<PathBuf>,
 }
 
+#[cfg(unix)]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Runs $CC, or cc (c++: $CXX, or c++) with the arguments as they are, and what a Windows program needs besides: the headers of \

@@ -11,11 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::net::RecvFlags;
 
-use crate::arrivals;
 use crate::cli::Client;
-use crate::text;
+use crate::{platform, text};
 
 /// How a server failed to echo. Each has an exit code of its own.
 #[derive(Debug, PartialEq, Eq)]
@@ -170,7 +168,7 @@ impl Session {
             return Ok((Received::default(), Err(wrong)));
         }
         let stream = &self.stream;
-        let (sent, seen) = arrivals::watch(stream, message)?;
+        let (sent, seen) = platform::watch(stream, message)?;
         // What did not fit is sent by a thread, while this one reads: of two long messages neither must wait for the other.
         let rest = &message[sent..];
         thread::scope(|scope| {
@@ -192,7 +190,7 @@ impl Session {
     fn look_for_surplus(&self, time: Duration) -> Result<Option<Wrong>> {
         let mut surplus = [0; 256];
         let read = if time.is_zero() {
-            read_now(&self.stream, &mut surplus)
+            platform::read_now(&self.stream, &mut surplus)
         } else {
             self.stream.set_read_timeout(Some(time))?;
             let read = (&self.stream).read(&mut surplus);
@@ -277,12 +275,6 @@ fn read_back(
         }
     }
     Ok(Ok(()))
-}
-
-/// Receives what is there; [`ErrorKind::WouldBlock`] if nothing is.
-fn read_now(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let (bytes, _) = rustix::net::recv(stream, buffer, RecvFlags::DONTWAIT)?;
-    Ok(bytes)
 }
 
 fn is_time_up(error: &io::Error) -> bool {

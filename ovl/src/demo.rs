@@ -16,14 +16,14 @@ use comfy_table::CellAlignment;
 
 use crate::cli::{self, Demo, Model};
 use crate::report::{self, Latency, Report};
-use crate::{load, signals, text};
+use crate::{load, platform, text};
 use server::Server;
 
 /// Runs the demonstration and returns the exit code.
 pub(crate) fn run(options: &Demo) -> Result<u8> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    signals::two_stage(move |_| flag.store(true, Ordering::Relaxed)).context("cannot catch signals")?;
+    platform::two_stage(move |_| flag.store(true, Ordering::Relaxed)).context("cannot catch signals")?;
     let page = options.html.as_deref().map(create).transpose()?; // before, and not after, all the work
     let Demo { duration, connections, size, .. } = options;
     say(&format!(

@@ -1,21 +1,8 @@
 //! The limit on open descriptors.
 
 use anyhow::{Result, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How to raise the limit; what every message about it ends with.
-pub(crate) const CURE: &str =
-    "raise it with `ulimit -n NUMBER` in the shell (as root beyond the hard limit), or LimitNOFILE= in a systemd unit";
-
-/// Raises the soft limit to the hard one, which any process may, and returns how many descriptors it now allows.
-pub(crate) fn raise_descriptors() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        // If it fails the old limit still holds, and that is what is returned.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    }
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
+use crate::platform::{CURE, raise_descriptors};
 
 /// Descriptors that a process needs beside its connections: standard streams, rings, the executable's own.
 const BESIDE: u64 = 64;

@@ -24,7 +24,7 @@ use overlapped::{Associated, Buffer, BufferPool, CompletionPort, Error, Packet};
 use crate::cli::Load;
 use crate::pattern::{Fault, Pattern, Verifier};
 use crate::report::{Connections, Failures, Faults, Measured, Options, Report};
-use crate::{client, limits, signals, text};
+use crate::{client, limits, platform, text};
 
 type Connection = Associated<TcpStream, Session>;
 
@@ -48,7 +48,7 @@ const DEFAULT_DURATION: Duration = Duration::from_secs(5);
 pub(crate) fn run(options: &Load) -> Result<u8> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    signals::two_stage(move |_| flag.store(true, Ordering::Relaxed)).context("cannot catch signals")?;
+    platform::two_stage(move |_| flag.store(true, Ordering::Relaxed)).context("cannot catch signals")?;
     let report = measure(options, &interrupted)?;
     match options.json.as_deref() {
         Some(path) if path == Path::new("-") => {

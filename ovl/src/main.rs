@@ -1,6 +1,8 @@
 //! `ovl`: echo servers in four models of overlapped I/O, a client and a load generator that verify every byte.
 
+#[cfg(unix)]
 mod arrivals;
+#[cfg(unix)]
 mod cc;
 mod cli;
 mod client;
@@ -8,8 +10,12 @@ mod demo;
 mod limits;
 mod load;
 mod pattern;
+#[cfg_attr(unix, path = "platform/unix.rs")]
+#[cfg_attr(windows, path = "platform/windows.rs")]
+mod platform;
 mod report;
 mod serve;
+#[cfg(unix)]
 mod signals;
 mod text;
 mod trace;
@@ -24,7 +30,9 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options),
         Command::Client(options) => client::run(options),
         Command::Load(options) => load::run(options),
+        #[cfg(unix)]
         Command::Cc(options) => cc::run(cc::Language::C, options),
+        #[cfg(unix)]
         Command::Cxx(options) => cc::run(cc::Language::Cxx, options),
     };
     match result {

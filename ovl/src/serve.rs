@@ -18,10 +18,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use overlapped::net::{TcpListener, UdpSocket};
 use overlapped::{Buffer, CompletionPort, Error};
-use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::cli::{Model, Serve};
-use crate::{limits, text, trace};
+use crate::{platform, text, trace};
 use desk::{Desk, Hearing};
 use summary::Stopped;
 
@@ -36,9 +35,9 @@ fn datagram_buffer() -> Buffer {
 /// Serves until a signal ends it and returns the exit code.
 pub(crate) fn run(options: &Serve) -> Result<u8> {
     if options.end_with_parent {
-        set_parent_process_death_signal(Some(Signal::TERM)).context("cannot follow the parent process")?;
+        platform::end_with_parent()?;
     }
-    limits::raise_descriptors();
+    platform::raise_descriptors();
     let started = Instant::now();
     let summary = trace::recorded(options.trace.as_deref(), || {
         let setup = Setup::new(options)?;

@@ -16,7 +16,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::thread::gettid;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -27,7 +26,7 @@ use tracing_subscriber::layer::{self, Layer, SubscriberExt};
 use tracing_subscriber::registry;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::text;
+use crate::{platform, text};
 use chrome::ChromeFile;
 
 /// What the library's events and spans have as their target.
@@ -179,7 +178,7 @@ fn this_thread() -> u32 {
         static NUMBER: Cell<u32> = const { Cell::new(0) };
     }
     if NUMBER.get() == 0 {
-        NUMBER.set(gettid().as_raw_nonzero().get().cast_unsigned());
+        NUMBER.set(platform::thread_number());
     }
     NUMBER.get()
 }

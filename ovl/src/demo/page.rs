@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::Row;
 use super::chart::{Bars, Percentiles, Series, Spread};
 use crate::cli::{Demo, Model};
-use crate::text;
+use crate::{platform, text};
 
 /// On what it ran, and when.
 pub(super) struct Machine {
@@ -22,9 +22,8 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn this() -> Self {
-        let system = rustix::system::uname();
         Self {
-            kernel: format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy()),
+            kernel: platform::system(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             date: Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
         }

@@ -1,17 +1,14 @@
 //! A server in a process of its own, so that its processor time can be told from the load's.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::Model;
-use crate::text;
+use crate::{platform, text};
 
 /// `ovl serve` on a free port of this machine.
 pub(super) struct Server {
@@ -22,12 +19,10 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn start(model: Model) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find this program itself")?;
-        let mut child = Command::new(program)
+        let mut child = platform::apart(&mut Command::new(program))
             .args(["serve", "--end-with-parent", "--listen", "127.0.0.1:0", "--model", model.name()])
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0) // Ctrl-C is for us; we end the server
             .spawn()
             .context("cannot start a server")?;
         let mut ready = String::new();
@@ -46,30 +41,17 @@ impl Server {
 
     /// Processor time of all its threads, in user code and in the kernel.
     pub(super) fn cpu_time(&self) -> Result<Duration> {
-        let stat = self.proc("stat")?;
-        // Behind the name, which may hold anything, stand: state, 10 numbers, utime, stime.
-        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-        let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+        platform::cpu_time(self.child.id())
     }
 
     pub(super) fn threads(&self) -> Result<u64> {
-        let status = self.proc("status")?;
-        let count = status.lines().find_map(|line| line.strip_prefix("Threads:"));
-        count.and_then(|count| count.trim().parse().ok()).context("no thread count in /proc")
-    }
-
-    fn proc(&self, file: &str) -> Result<String> {
-        let path = format!("/proc/{}/{file}", self.child.id());
-        fs::read_to_string(&path).with_context(|| format!("cannot read {path}: did the server end?"))
+        platform::threads(self.child.id())
     }
 
     /// Ends it in good order.
     pub(super) fn stop(mut self) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(10);
-        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
-            let _ = kill_process(pid, Signal::TERM); // gone already: `try_wait` tells how
-        }
+        platform::ask_to_end(&mut self.child);
         let asked = Instant::now();
         loop {
             match self.child.try_wait()? {

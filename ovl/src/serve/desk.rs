@@ -16,7 +16,7 @@ use super::guests::Guest;
 use super::roster::{Later, Next, Roster};
 use super::summary::{Summary, Tally};
 use crate::cli::Serve;
-use crate::{limits, signals};
+use crate::platform;
 
 /// How long a listener does not accept after a shortage: trying at once would only spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -75,7 +75,7 @@ impl Desk {
     pub(super) fn new(options: &Serve) -> Result<(Arc<Self>, Hearing)> {
         let (news, hearing) = mpsc::channel();
         let signal = news.clone();
-        signals::two_stage(move |name| drop(signal.send(News::Signal(name)))).context("cannot catch signals")?;
+        platform::two_stage(move |name| drop(signal.send(News::Signal(name)))).context("cannot catch signals")?;
         let desk = Self {
             pool: BufferPool::new(options.buffer_size, (POOL_BYTES / options.buffer_size).clamp(16, 2048))?,
             idle_timeout: options.idle_timeout,
@@ -197,7 +197,7 @@ impl Desk {
             return;
         }
         let cure = if error == Error::TOO_MANY_OPEN_FILES {
-            format!("\n     to serve more at once, {}; --max-connections keeps below it", limits::CURE)
+            format!("\n     to serve more at once, {}; --max-connections keeps below it", platform::CURE)
         } else {
             String::new()
         };

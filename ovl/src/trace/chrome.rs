@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::{Fields, Record, What};
+use crate::platform;
 
 const HEAD: &[u8] = b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n";
 const FOOT: &[u8] = b"\n]}\n";
@@ -129,7 +129,7 @@ impl ChromeFile {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let new = self.pending.len() as u64;
         self.pending.extend_from_slice(FOOT);
-        self.file.write_all_at(&self.pending, self.length)?;
+        platform::write_all_at(&self.file, &self.pending, self.length)?;
         self.pending.clear();
         self.length += new;
         Ok(())
