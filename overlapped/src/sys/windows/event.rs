@@ -17,6 +17,8 @@ use crate::{Error, Result, trace};
 pub(crate) struct Event(Arc<OwnedHandle>);
 
 // The kernel's query for the state of an event, which consumes nothing; `windows-sys` has it not.
+// SAFETY: this is the signature that ntdll has had since the first NT: a handle, a class, where the answer goes, its length, and how much
+// of that was written.
 #[link(name = "ntdll", kind = "raw-dylib")]
 unsafe extern "system" {
     fn NtQueryEvent(event: HANDLE, class: i32, information: *mut State, len: u32, written: *mut u32) -> i32;

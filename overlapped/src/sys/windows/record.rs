@@ -450,6 +450,7 @@ fn at_offset(offset: u64) -> OVERLAPPED {
 }
 
 /// Does what may block, on a thread of the system's pool, and queues the packet that the kernel would have queued.
+// SAFETY: only `Record::call` names it, which gives it a record.
 unsafe extern "system" fn run_errand(record: *mut c_void) -> u32 {
     let record = record.cast::<Record>();
     let mut bytes = 0;

@@ -119,6 +119,7 @@ impl Being {
     }
 }
 
+// SAFETY: it asks for nothing; `unsafe` is a part of the type that the kernel's callers have.
 unsafe extern "system" fn doorbell(_: usize) {}
 
 /// Works with the desk of this thread, or with one made for the purpose if the thread is ending.
