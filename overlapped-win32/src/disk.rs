@@ -521,6 +521,26 @@ boundary! {
         if unsafe { libc::unlink(path.as_ptr()) } == 0 { Ok(TRUE) } else { Err(path_error(&path)) }
     }
 
+    /// `GetFileAttributesA`: of directories, of what may not be written to, and of the rest.
+    fn ovl_GetFileAttributesA(path: *const c_char) -> DWORD, else (DWORD::MAX) {
+        const READONLY: DWORD = 0x1;
+        const DIRECTORY: DWORD = 0x10;
+        const NORMAL: DWORD = 0x80;
+        // SAFETY: the caller's promise.
+        let path = unsafe { path_of(path) }?;
+        // SAFETY: a C string, and a structure for which all zeroes is valid.
+        let stat = unsafe {
+            let mut stat: libc::stat = std::mem::zeroed();
+            if libc::stat(path.as_ptr(), &mut stat) != 0 {
+                return Err(path_error(&path));
+            }
+            stat
+        };
+        let directory = if stat.st_mode & libc::S_IFMT == libc::S_IFDIR { DIRECTORY } else { 0 };
+        let readonly = if stat.st_mode & 0o200 == 0 { READONLY } else { 0 };
+        Ok(if directory | readonly == 0 { NORMAL } else { directory | readonly })
+    }
+
     /// `GetTempPathA`, with a separator at the end.
     fn ovl_GetTempPathA(room: DWORD, to: *mut c_char) -> DWORD {
         let mut path = std::env::temp_dir().into_os_string().as_bytes().to_vec();

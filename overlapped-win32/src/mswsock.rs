@@ -254,6 +254,7 @@ fn disconnect(file: &File, reuse: bool) -> Outcome<()> {
     socket.connected.store(false, SeqCst);
     socket.bound.store(false, SeqCst);
     socket.accepted.store(false, SeqCst);
+    socket.claimed.store(false, SeqCst);
     socket.reused.store(true, SeqCst);
     Ok(())
 }

@@ -114,7 +114,7 @@ impl Signal {
             }
             Kind::Mutex => {
                 if state.count == 0 {
-                    OWNED.with_borrow_mut(|owned| owned.push(std::ptr::from_ref(self) as usize));
+                    OWNED.with(|owned| owned.0.borrow_mut().push(std::ptr::from_ref(self) as usize));
                 }
                 state.count += 1;
                 state.owner = Some(me);
@@ -158,7 +158,7 @@ impl Signal {
         if state.count == 0 {
             state.owner = None;
             let this = std::ptr::from_ref(self) as usize;
-            OWNED.with_borrow_mut(|owned| owned.retain(|other| *other != this));
+            OWNED.with(|owned| owned.0.borrow_mut().retain(|other| *other != this));
         }
         drop(state);
         self.tell();
@@ -190,21 +190,25 @@ impl Signal {
 
 std::thread_local! {
     /// The mutexes that this thread owns.
-    static OWNED: std::cell::RefCell<Vec<usize>> = const { std::cell::RefCell::new(Vec::new()) };
+    static OWNED: Owned = const { Owned(std::cell::RefCell::new(Vec::new())) };
 }
 
-/// Mutexes by their address, so that a thread's exit finds those that are left.
+/// Mutexes, by their addresses. What is left at the thread's end is abandoned.
+struct Owned(std::cell::RefCell<Vec<usize>>);
+
+/// All there are, so that they are found by their addresses.
 static MUTEXES: Mutex<Vec<std::sync::Weak<Signal>>> = Mutex::new(Vec::new());
 
-/// The thread ends: its mutexes are abandoned.
-pub(crate) fn abandon_mutexes() {
-    let owned = OWNED.try_with(|owned| std::mem::take(&mut *owned.borrow_mut())).unwrap_or_default();
-    if owned.is_empty() {
-        return;
-    }
-    let mutexes: Vec<_> = lock(&MUTEXES).iter().filter_map(std::sync::Weak::upgrade).collect();
-    for mutex in mutexes.iter().filter(|mutex| owned.contains(&(Arc::as_ptr(mutex) as usize))) {
-        mutex.abandon();
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let owned = self.0.take();
+        if owned.is_empty() {
+            return;
+        }
+        let mutexes: Vec<_> = lock(&MUTEXES).iter().filter_map(std::sync::Weak::upgrade).collect();
+        for mutex in mutexes.iter().filter(|mutex| owned.contains(&(Arc::as_ptr(mutex) as usize))) {
+            mutex.abandon();
+        }
     }
 }
 

@@ -390,12 +390,12 @@ fn connect_without_waiting(file: &Arc<File>, address: SocketAddr) -> Outcome<()>
         }
     });
     match result {
-        0 | libc::EISCONN if result == 0 || socket.connecting.load(SeqCst) => {
-            socket.connecting.store(false, SeqCst);
+        0 | libc::EISCONN => {
+            let again = socket.connecting.swap(false, SeqCst);
             socket.bound.store(true, SeqCst);
             socket.connected.store(true, SeqCst);
             // A second call that finds it connected says so.
-            if result == 0 { Ok(()) } else { Err(Code::WSAEISCONN) }
+            if result == 0 && !again { Ok(()) } else { Err(Code::WSAEISCONN) }
         }
         libc::EINPROGRESS | libc::EAGAIN => {
             socket.bound.store(true, SeqCst);

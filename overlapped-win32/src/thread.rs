@@ -115,7 +115,6 @@ impl Drop for Here {
         for file in self.files.take().iter().filter_map(Weak::upgrade) {
             file.desert(me.unwrap_or_else(signal::this_thread));
         }
-        signal::abandon_mutexes();
         if let Some(thread) = self.thread.take() {
             // Whoever sees the signal sees the code.
             thread.code.store(CODE.try_with(Cell::get).unwrap_or(0), SeqCst);

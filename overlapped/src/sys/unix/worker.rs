@@ -90,7 +90,8 @@ impl Worker {
 
     /// The port that this thread is a worker of.
     pub(super) fn port() -> Option<Arc<Port>> {
-        MEMBERSHIP.with_borrow(|membership| membership.as_ref()?.0.port.upgrade())
+        // A thread that is ending is no worker any more.
+        MEMBERSHIP.try_with(|membership| membership.borrow().as_ref()?.0.port.upgrade()).ok().flatten()
     }
 
     /// This thread is no longer a worker of `port`.
