@@ -200,7 +200,9 @@ LOCAL int crt_vsprintf(char *buffer, const char *format, va_list arguments)
     return result;
 }
 LOCAL int crt_sprintf(char *buffer, const char *format, ...) { VARIADIC(int, format, crt_vsprintf(buffer, format, arguments)); }
-LOCAL int crt_scprintf(const char *format, ...) { VARIADIC(int, format, crt_vsnprintf(NULL, 0, format, arguments)); }
+LOCAL int crt_printf_s(const char *format, ...) { VARIADIC(int, format, crt_vfprintf(stdout, format, arguments)); }
+LOCAL int crt_fprintf_s(FILE *stream, const char *format, ...) { VARIADIC(int, format, crt_vfprintf(stream, format, arguments)); }
+LOCAL int crt__scprintf(const char *format, ...) { VARIADIC(int, format, crt_vsnprintf(NULL, 0, format, arguments)); }
 
 /* Too long a result is an error, and leaves nothing. */
 LOCAL int crt_vsprintf_s(char *buffer, size_t size, const char *format, va_list arguments)
@@ -354,6 +356,7 @@ LOCAL int crt_vfwprintf(FILE *stream, const wchar_t *format, va_list arguments)
 }
 LOCAL int crt_vwprintf(const wchar_t *format, va_list arguments) { return crt_vfwprintf(stdout, format, arguments); }
 LOCAL int crt_wprintf(const wchar_t *format, ...) { VARIADIC(int, format, crt_vfwprintf(stdout, format, arguments)); }
+LOCAL int crt_wprintf_s(const wchar_t *format, ...) { VARIADIC(int, format, crt_vfwprintf(stdout, format, arguments)); }
 LOCAL int crt_fwprintf(FILE *stream, const wchar_t *format, ...) { VARIADIC(int, format, crt_vfwprintf(stream, format, arguments)); }
 LOCAL int crt_vswprintf(wchar_t *buffer, size_t size, const wchar_t *format, va_list arguments)
 {

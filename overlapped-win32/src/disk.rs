@@ -66,7 +66,7 @@ fn system_path(path: &CStr) -> Outcome<CString> {
 
 /// # Safety
 /// Null, or a C string.
-unsafe fn path_of(path: *const c_char) -> Outcome<CString> {
+pub(crate) unsafe fn path_of(path: *const c_char) -> Outcome<CString> {
     if path.is_null() {
         return Err(Code(3)); // ERROR_PATH_NOT_FOUND
     }
@@ -75,7 +75,7 @@ unsafe fn path_of(path: *const c_char) -> Outcome<CString> {
 }
 
 /// What the system says about a path, in Win32's words.
-fn path_error(path: &CStr) -> Code {
+pub(crate) fn path_error(path: &CStr) -> Code {
     match errno() {
         // A part of the way is missing, or the file itself.
         libc::ENOENT => match Path::new(OsStr::from_bytes(path.to_bytes())).parent() {
@@ -140,7 +140,6 @@ fn open(path: &CStr, access: DWORD, disposition: DWORD, attributes: DWORD) -> Ou
 }
 
 /// A handle for a descriptor of the system's, of which it gets a duplicate: for the standard streams.
-#[allow(dead_code, reason = "for the console's standard handles")]
 pub(crate) fn of_descriptor(fd: i32, access: Access) -> Outcome<HANDLE> {
     // SAFETY: no pointers.
     let duplicate = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };

@@ -35,8 +35,10 @@ mod transfer;
 
 // What does not.
 mod console;
+mod environment;
 mod format;
 mod memory;
 mod sync;
 mod text;
 mod time;
+mod wide;

@@ -31,7 +31,9 @@ jumps! {
     ovl_snprintf => crt_snprintf;
     ovl_vsprintf => crt_vsprintf;
     ovl_sprintf => crt_sprintf;
-    ovl_scprintf => crt_scprintf;
+    ovl__scprintf => crt__scprintf;
+    ovl_printf_s => crt_printf_s;
+    ovl_fprintf_s => crt_fprintf_s;
     ovl_vsprintf_s => crt_vsprintf_s;
     ovl_sprintf_s => crt_sprintf_s;
     ovl__vsnprintf => crt__vsnprintf;
@@ -42,6 +44,7 @@ jumps! {
     ovl_vfwprintf => crt_vfwprintf;
     ovl_vwprintf => crt_vwprintf;
     ovl_wprintf => crt_wprintf;
+    ovl_wprintf_s => crt_wprintf_s;
     ovl_fwprintf => crt_fwprintf;
     ovl_vswprintf => crt_vswprintf;
     ovl_swprintf => crt_swprintf;
