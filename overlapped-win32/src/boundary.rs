@@ -107,7 +107,10 @@ macro_rules! boundary {
         $(#[$doc])*
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? {
-            $crate::boundary::call(Default::default(), || Ok((|| $body)()))
+            $crate::boundary::call(Default::default(), || {
+                let body = || $body;
+                Ok(body())
+            })
         }
         $crate::boundary::boundary! { $($rest)* }
     };

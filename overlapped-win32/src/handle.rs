@@ -26,8 +26,6 @@ pub(crate) enum Object {
     Signal(Arc<Signal>),
     /// A thread.
     Thread(Arc<Thread>),
-    /// Something of another file, that is only to be closed.
-    Other(Arc<dyn Other>),
 }
 
 impl Object {
@@ -35,7 +33,7 @@ impl Object {
     pub(crate) fn signal(&self) -> Option<Arc<Signal>> {
         match self {
             Self::File(file) => Some(file.signal()),
-            Self::Port(_) | Self::Other(_) => None,
+            Self::Port(_) => None,
             Self::Signal(signal) => Some(Arc::clone(signal)),
             Self::Thread(thread) => Some(thread.ended()),
         }
@@ -48,7 +46,7 @@ impl Object {
         match self {
             Self::File(file) => _ = file.handles.fetch_add(1, SeqCst),
             Self::Port(port) => _ = port.handles.fetch_add(1, SeqCst),
-            Self::Signal(_) | Self::Thread(_) | Self::Other(_) => {} // what they are ends when nobody uses them any more
+            Self::Signal(_) | Self::Thread(_) => {} // what they are ends when nobody uses them any more
         }
     }
 
@@ -57,13 +55,10 @@ impl Object {
         match self {
             Self::File(file) if file.handles.fetch_sub(1, SeqCst) == 1 => file.close(),
             Self::Port(port) if port.handles.fetch_sub(1, SeqCst) == 1 => port.close(),
-            Self::File(_) | Self::Port(_) | Self::Signal(_) | Self::Thread(_) | Self::Other(_) => {}
+            Self::File(_) | Self::Port(_) | Self::Signal(_) | Self::Thread(_) => {}
         }
     }
 }
-
-/// What only its own functions know. Dropped when its last handle is closed.
-pub(crate) trait Other: Send + Sync + std::any::Any {}
 
 const INDEX_BITS: u32 = 19;
 const GENERATION_BITS: u32 = 10;
@@ -186,11 +181,8 @@ boundary! {
 mod tests {
     use super::*;
 
-    struct Thing;
-    impl Other for Thing {}
-
     fn thing() -> Object {
-        Object::Other(Arc::new(Thing))
+        Object::Signal(Signal::flag(false))
     }
 
     #[test]
@@ -198,7 +190,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..5_000 {
             let handle = open(thing()).unwrap();
-            assert!(handle % 4 == 0 && handle > 0 && i32::try_from(handle).is_ok(), "{handle:#x}");
+            assert!(handle.is_multiple_of(4) && handle > 0 && i32::try_from(handle).is_ok(), "{handle:#x}");
             assert!(!seen.contains(&handle), "{handle:#x} twice within 5,000");
             assert!(find(handle).is_some());
             for wrong in [handle + 1, handle + 2, handle | 1 << 33, usize::MAX, usize::MAX - 1, 0] {

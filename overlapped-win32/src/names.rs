@@ -437,6 +437,35 @@ boundary! {
         }))
     }
 
+    /// `getservbyport`.
+    fn ovl_getservbyport(port: i32, proto: *const c_char) -> *const ServEnt, winsock else (ptr::null()) {
+        started()?;
+        // SAFETY: the caller's promise.
+        let proto = unsafe { text(proto) };
+        let storage = Storage::new((Ipv4Addr::UNSPECIFIED, u16::from_be(port as u16)).into());
+        let mut name: [c_char; 64] = [0; 64];
+        let flags = if proto.is_some_and(|proto| proto == c"udp") { libc::NI_DGRAM } else { 0 };
+        // SAFETY: an address and memory that live through the call.
+        let code = unsafe { libc::getnameinfo(storage.as_ptr(), storage.len, ptr::null_mut(), 0, name.as_mut_ptr(), 63, flags) };
+        // SAFETY: the resolver wrote a C string.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) };
+        // The number itself: nobody knows a name.
+        if code != 0 || name.to_bytes().iter().all(u8::is_ascii_digit) {
+            return Err(Code::WSANO_DATA);
+        }
+        Ok(KEPT.with_borrow_mut(|kept| {
+            kept.name = name.to_owned();
+            kept.proto_name = proto.unwrap_or(c"tcp").to_owned();
+            let service = ServEnt {
+                name: kept.name.as_ptr(),
+                aliases: kept.no_aliases(),
+                proto: kept.proto_name.as_ptr(),
+                port: port as i16,
+            };
+            &raw const **kept.service.insert(Box::new(service))
+        }))
+    }
+
     /// `getprotobyname`.
     fn ovl_getprotobyname(name: *const c_char) -> *const ProtoEnt, winsock else (ptr::null()) {
         started()?;

@@ -3,6 +3,7 @@
 //! Each such object has a [`Signal`]. A wait enters its thread's lane into the list of each signal, and looks; whoever changes a signal does
 //! that first and wakes those in the list afterwards. So one of the two sees the other.
 
+use std::ffi::{CStr, CString, c_char};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -139,11 +140,6 @@ impl Signal {
             ordered.into_iter().map(|signal| (signal, lock(&signal.state))).collect();
         let all = states.iter().all(|(signal, state)| signal.is_free(state, me));
         all.then(|| states.iter_mut().fold(false, |abandoned, (signal, state)| signal.take(state, me) | abandoned))
-    }
-
-    /// Waits for one, whatever becomes of it: a wait of the library's own. Returns whether it came in time.
-    pub(crate) fn wait(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
-        matches!(wait(std::slice::from_ref(self), false, deadline, false), WAIT_OBJECT_0)
     }
 
     fn release_mutex(&self) -> Outcome<()> {
@@ -313,6 +309,51 @@ unsafe fn wait_for(count: DWORD, handles: *const HANDLE, all: BOOL, ms: DWORD, a
     Ok(wait(&signals, all != FALSE && count > 1, deadline(ms), alertable != FALSE))
 }
 
+/// Objects that have a name, within this process.
+static NAMED: Mutex<Vec<(CString, std::sync::Weak<Signal>)>> = Mutex::new(Vec::new());
+
+/// # Safety
+/// Null, or a C string.
+unsafe fn name_of(name: *const c_char) -> Option<CString> {
+    // SAFETY: the caller's promise.
+    if name.is_null() { None } else { Some(unsafe { CStr::from_ptr(name) }.to_owned()).filter(|name| !name.is_empty()) }
+}
+
+fn named(name: &CStr) -> Option<Arc<Signal>> {
+    lock(&NAMED).iter().find(|(known, _)| known.as_c_str() == name).and_then(|(_, signal)| signal.upgrade())
+}
+
+/// A handle for an object of this name, which is made if there is none. Returns whether there was.
+fn create_named(name: Option<CString>, kind: Kind, count: i32) -> Outcome<(HANDLE, bool)> {
+    let Some(name) = name else { return Ok((create(kind, count)?, false)) };
+    if let Some(signal) = named(&name) {
+        if std::mem::discriminant(&signal.kind) != std::mem::discriminant(&kind)
+            && !(signal.is_event() && matches!(kind, Kind::Flag | Kind::Auto))
+        {
+            return Err(Code::INVALID_HANDLE); // the name is something else's
+        }
+        let handle = handle::give(Object::Signal(signal))?;
+        set_last_error(Code::ALREADY_EXISTS.0);
+        return Ok((handle, true));
+    }
+    let handle = create(kind, count)?;
+    let mut named = lock(&NAMED);
+    named.retain(|(_, signal)| signal.strong_count() > 0);
+    named.push((name, Arc::downgrade(&of_handle(handle)?)));
+    Ok((handle, false))
+}
+
+/// A handle for an object that has this name.
+///
+/// # Safety
+/// A C string, or null.
+unsafe fn open_named(name: *const c_char, fits: impl Fn(&Signal) -> bool) -> Outcome<HANDLE> {
+    // SAFETY: the caller's promise.
+    let name = unsafe { name_of(name) }.ok_or(Code::INVALID_PARAMETER)?;
+    let signal = named(&name).filter(|signal| fits(signal)).ok_or(Code::FILE_NOT_FOUND)?;
+    handle::give(Object::Signal(signal))
+}
+
 fn create(kind: Kind, count: i32) -> Outcome<HANDLE> {
     let signal = Signal::new(kind, count);
     if kind == Kind::Mutex {
@@ -326,9 +367,11 @@ fn create(kind: Kind, count: i32) -> Outcome<HANDLE> {
 }
 
 boundary! {
-    /// `CreateEventA`. Names are not shared between processes, and within one they name nothing: each call makes an event.
-    fn ovl_CreateEventA(_attributes: *const u8, manual: BOOL, set: BOOL, _name: *const i8) -> HANDLE, else (std::ptr::null_mut()) {
-        create(if manual != FALSE { Kind::Flag } else { Kind::Auto }, i32::from(set != FALSE))
+    /// `CreateEventA`. Names are known within the process.
+    fn ovl_CreateEventA(_attributes: *const u8, manual: BOOL, set: BOOL, name: *const c_char) -> HANDLE, else (std::ptr::null_mut()) {
+        let kind = if manual != FALSE { Kind::Flag } else { Kind::Auto };
+        // SAFETY: the caller's promise.
+        Ok(create_named(unsafe { name_of(name) }, kind, i32::from(set != FALSE))?.0)
     }
 
     /// `SetEvent`.
@@ -343,13 +386,41 @@ boundary! {
         Ok(TRUE)
     }
 
+    /// `PulseEvent`: sets it, lets those who wait look, and resets it. As unreliable as on Windows.
+    fn ovl_PulseEvent(handle: HANDLE) -> BOOL, else (FALSE) {
+        let event = event(handle)?;
+        event.set();
+        std::thread::yield_now();
+        event.reset();
+        Ok(TRUE)
+    }
+
     /// `CreateMutexA`.
-    fn ovl_CreateMutexA(_attributes: *const u8, owned: BOOL, _name: *const i8) -> HANDLE, else (std::ptr::null_mut()) {
-        let handle = create(Kind::Mutex, 0)?;
-        if owned != FALSE {
+    fn ovl_CreateMutexA(_attributes: *const u8, owned: BOOL, name: *const c_char) -> HANDLE, else (std::ptr::null_mut()) {
+        // SAFETY: the caller's promise.
+        let (handle, known) = create_named(unsafe { name_of(name) }, Kind::Mutex, 0)?;
+        if owned != FALSE && !known {
             of_handle(handle)?.try_take(this_thread());
         }
         Ok(handle)
+    }
+
+    /// `OpenEventA`.
+    fn ovl_OpenEventA(_access: DWORD, _inherit: BOOL, name: *const c_char) -> HANDLE, else (std::ptr::null_mut()) {
+        // SAFETY: the caller's promise.
+        unsafe { open_named(name, Signal::is_event) }
+    }
+
+    /// `OpenMutexA`.
+    fn ovl_OpenMutexA(_access: DWORD, _inherit: BOOL, name: *const c_char) -> HANDLE, else (std::ptr::null_mut()) {
+        // SAFETY: the caller's promise.
+        unsafe { open_named(name, |signal| signal.kind == Kind::Mutex) }
+    }
+
+    /// `OpenSemaphoreA`.
+    fn ovl_OpenSemaphoreA(_access: DWORD, _inherit: BOOL, name: *const c_char) -> HANDLE, else (std::ptr::null_mut()) {
+        // SAFETY: the caller's promise.
+        unsafe { open_named(name, |signal| matches!(signal.kind, Kind::Semaphore { .. })) }
     }
 
     /// `ReleaseMutex`.
@@ -359,11 +430,12 @@ boundary! {
     }
 
     /// `CreateSemaphoreA`.
-    fn ovl_CreateSemaphoreA(_attributes: *const u8, count: i32, most: i32, _name: *const i8) -> HANDLE, else (std::ptr::null_mut()) {
+    fn ovl_CreateSemaphoreA(_attributes: *const u8, count: i32, most: i32, name: *const c_char) -> HANDLE, else (std::ptr::null_mut()) {
         if most <= 0 || !(0..=most).contains(&count) {
             return Err(Code::INVALID_PARAMETER);
         }
-        create(Kind::Semaphore { most }, count)
+        // SAFETY: the caller's promise.
+        Ok(create_named(unsafe { name_of(name) }, Kind::Semaphore { most }, count)?.0)
     }
 
     /// `ReleaseSemaphore`.

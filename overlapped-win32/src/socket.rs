@@ -433,6 +433,17 @@ pub(crate) fn is_connected(file: &File) -> bool {
     socket.connected.load(SeqCst)
 }
 
+/// `WSABUF`, of a condition function's.
+#[repr(C)]
+pub struct Blob {
+    len: DWORD,
+    bytes: *mut u8,
+}
+
+/// `LPCONDITIONPROC`.
+type Condition =
+    unsafe extern "C" fn(*const Blob, *mut Blob, *mut u8, *mut u8, *mut Blob, *mut Blob, *mut u32, usize) -> i32;
+
 const WSADESCRIPTION_LEN: usize = 256;
 const WSASYS_STATUS_LEN: usize = 128;
 
@@ -540,6 +551,53 @@ boundary! {
             unsafe { address.write(peer) };
         }
         adopt(&file, fd)
+    }
+
+    /// `WSAAccept`. The condition is asked once the connection is there: one that it refuses is closed, one that it defers is handed on.
+    fn ovl_WSAAccept(s: SOCKET, name: *mut u8, len: *mut i32, condition: Option<Condition>, data: usize) -> SOCKET, winsock else (INVALID_SOCKET) {
+        const CF_REJECT: i32 = 1;
+        let file = file::socket(s)?;
+        let fd = accept(&file)?;
+        let peer = peer_address(fd.as_raw_fd());
+        if let Some(condition) = condition {
+            let bytes = peer.map(address::to_bytes);
+            let (from, from_len) = bytes.as_ref().map_or((std::ptr::null(), 0), |bytes| (bytes.bytes.as_ptr(), bytes.len));
+            let caller = Blob { len: from_len as DWORD, bytes: from.cast_mut() };
+            let (mut nothing, mut group) = (Blob { len: 0, bytes: std::ptr::null_mut() }, 0u32);
+            let to = &raw mut nothing;
+            // SAFETY: the caller gave it for this; what it is given lives through the call.
+            let answer = unsafe { condition(&caller, to, std::ptr::null_mut(), std::ptr::null_mut(), to, to, &raw mut group, data) };
+            match answer {
+                0 => {}
+                CF_REJECT => return Err(Code::WSAECONNREFUSED),
+                _ => return Err(Code::WSATRY_AGAIN),
+            }
+        }
+        if let Some(address) = Address::new(name, len) {
+            // SAFETY: the caller's variables.
+            unsafe { address.write(peer) };
+        }
+        adopt(&file, fd)
+    }
+
+    /// `WSAConnect`. Data and quality of service do not go with a connect.
+    fn ovl_WSAConnect(s: SOCKET, name: *const u8, len: i32, _caller: *const u8, _callee: *const u8, _sqos: *const u8, _gqos: *const u8) -> i32, winsock else (SOCKET_ERROR) {
+        let file = file::socket(s)?;
+        // SAFETY: the caller's promise.
+        connect(&file, unsafe { address::read(name, len) }?)?;
+        Ok(0)
+    }
+
+    /// `WSASendDisconnect`: shuts the sending half.
+    fn ovl_WSASendDisconnect(s: SOCKET, _data: *const u8) -> i32 {
+        // SAFETY: no pointers.
+        unsafe { ovl_shutdown(s, 1) }
+    }
+
+    /// `WSARecvDisconnect`: shuts the receiving half.
+    fn ovl_WSARecvDisconnect(s: SOCKET, _data: *const u8) -> i32 {
+        // SAFETY: no pointers.
+        unsafe { ovl_shutdown(s, 0) }
     }
 
     /// `connect`.

@@ -253,7 +253,7 @@ boundary! {
             libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
             usage.assume_init()
         };
-        let spent = |time: libc::timeval| FILETIME::of(time.tv_sec as i64 * PER_SECOND + time.tv_usec as i64 * 10);
+        let spent = |time: libc::timeval| FILETIME::of(time.tv_sec * PER_SECOND + time.tv_usec * 10);
         // SAFETY: null or the caller's.
         unsafe {
             put(created, FILETIME::of(now() - clock(libc::CLOCK_PROCESS_CPUTIME_ID)));

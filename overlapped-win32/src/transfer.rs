@@ -275,7 +275,6 @@ unsafe fn start(
 ///
 /// # Safety
 /// As those.
-#[allow(clippy::too_many_arguments, reason = "Win32 has them")]
 unsafe fn wsa_receive(
     s: SOCKET,
     buffers: *const WsaBuf,
@@ -333,7 +332,6 @@ fn unsafe_ref<'a>(overlapped: *const Overlapped) -> Option<&'a Overlapped> {
 ///
 /// # Safety
 /// As those.
-#[allow(clippy::too_many_arguments, reason = "Win32 has them")]
 unsafe fn wsa_send(
     s: SOCKET,
     buffers: *const WsaBuf,
