@@ -314,6 +314,9 @@ pub(crate) fn bind_to_any(file: &File) -> Outcome<()> {
     bind(file, any)
 }
 
+/// So long an address that is in use may still become free.
+const PATIENCE: Duration = Duration::from_millis(400);
+
 fn bind(file: &File, address: SocketAddr) -> Outcome<()> {
     let socket = file.as_socket();
     if socket.bound.load(SeqCst) {
@@ -327,11 +330,19 @@ fn bind(file: &File, address: SocketAddr) -> Outcome<()> {
         set_int(file.fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     }
     let storage = system_address(address);
+    let begun = Instant::now();
     // SAFETY: the address lives through the call.
-    checked(unsafe { libc::bind(file.fd(), storage.as_ptr(), storage.len) }).map_err(|code| match errno() {
-        libc::EINVAL => Code::WSAEINVAL,
-        _ => code,
-    })?;
+    while unsafe { libc::bind(file.fd(), storage.as_ptr(), storage.len) } != 0 {
+        match errno() {
+            // The system takes the rings of a process that has died apart a little later, and the sockets in them keep their
+            // addresses until then: a server that is started again at once would not find its own free.
+            libc::EADDRINUSE if socket.is_stream() && address.port() != 0 && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            libc::EINVAL => return Err(Code::WSAEINVAL),
+            errno => return Err(of_errno_winsock(errno)),
+        }
+    }
     socket.bound.store(true, SeqCst);
     Ok(())
 }

@@ -432,6 +432,22 @@ static void s18_accept_and_connect(void)
     FAILS(accept(l, NULL, NULL) == INVALID_SOCKET, WSAEINTR);
 }
 
+static void s18_an_address_is_free_when_its_connections_have_ended(void)
+{
+    struct sockaddr_in at;
+    SOCKET l = listener_at(&at), a = tcp(), b, again = tcp(), third = tcp();
+    EQUAL(connect(a, (struct sockaddr *)&at, sizeof at), 0);
+    b = accept(l, NULL, NULL);
+    EQUAL(closesocket(b), 0); /* this side closes first, and remembers the connection */
+    EQUAL(closesocket(a), 0);
+    EQUAL(closesocket(l), 0);
+    EQUAL(bind(again, (struct sockaddr *)&at, sizeof at), 0);
+    EQUAL(listen(again, 5), 0);
+    FAILS(bind(third, (struct sockaddr *)&at, sizeof at) == SOCKET_ERROR, WSAEADDRINUSE);
+    closesocket(again);
+    closesocket(third);
+}
+
 static void e03_network_events(void)
 {
     struct sockaddr_in at;
@@ -532,6 +548,7 @@ int main(void)
     RUN(s14_shutdown);
     RUN(s15_transmitfile);
     RUN(s18_accept_and_connect);
+    RUN(s18_an_address_is_free_when_its_connections_have_ended);
     RUN(e03_network_events);
     RUN(x03_a_blocked_call_is_cancelled);
     RUN(names_and_numbers);
