@@ -132,6 +132,9 @@ errors! {
         "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0 or, in a container, use a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register";
     /// io_uring is there, and lacks something that is needed. Not a Win32 code.
     IO_URING_TOO_OLD = 0x2000_1003, 10045, 0xC00000BB, [], Unsupported, "this kernel's io_uring is too old; Linux 5.19 or later is needed";
+    /// The environment variable `OVERLAPPED_ENGINE` names no engine. Not a Win32 code.
+    UNKNOWN_ENGINE = 0x2000_1004, 87, 0xC000000D, [], InvalidInput,
+        "the environment variable OVERLAPPED_ENGINE names no engine: unset it, or set it to `uring` or `readiness`";
     /// `WSAEWOULDBLOCK` (10035).
     WOULD_BLOCK = 10035, 10035, 0xC0000006, [EAGAIN], WouldBlock, "the operation would block";
     /// `WSAEALREADY` (10037).

@@ -66,6 +66,7 @@
 pub mod alertable;
 mod buffer;
 pub mod done;
+pub mod engine;
 mod error;
 pub mod event;
 pub mod fs;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::engine::Engine;
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream, UdpSocket};
 use crate::sync::Mutex;
@@ -51,6 +52,7 @@ impl Concurrency {
 pub struct Builder {
     concurrency: Concurrency,
     gather: Option<(u32, Duration)>,
+    engine: Option<Engine>,
 }
 
 impl Builder {
@@ -69,6 +71,14 @@ impl Builder {
         self
     }
 
+    /// Asks for an engine, instead of the one that works best here or that the environment variable `OVERLAPPED_ENGINE` names.
+    ///
+    /// It concerns this port only. If that engine is not to be had, [`build`](Self::build) fails and says why.
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
     /// Creates the port.
     ///
     /// # Errors
@@ -78,7 +88,7 @@ impl Builder {
         K: Send + Sync + 'static,
         M: Send + 'static,
     {
-        let port = sys::Port::new(self.concurrency.limit(), self.gather)?;
+        let port = sys::Port::new(self.concurrency.limit(), self.gather, self.engine)?;
         Ok(CompletionPort { port, types: PhantomData })
     }
 }
@@ -116,7 +126,8 @@ impl<K: Send + Sync + 'static> CompletionPort<K, ()> {
     /// with `INVALID_HANDLE_VALUE`.
     ///
     /// # Errors
-    /// [`Error::IO_URING_MISSING`], [`Error::IO_URING_FORBIDDEN`] or [`Error::IO_URING_TOO_OLD`] where io_uring is not to be had;
+    /// [`Error::IO_URING_MISSING`], [`Error::IO_URING_FORBIDDEN`] or [`Error::IO_URING_TOO_OLD`] where io_uring was asked for and is not
+    /// to be had; [`Error::UNKNOWN_ENGINE`] if `OVERLAPPED_ENGINE` names none;
     /// [`Error::TOO_MANY_OPEN_FILES`], [`Error::NOT_ENOUGH_MEMORY`] when a limit is reached.
     pub fn new(concurrency: impl Into<Concurrency>) -> Result<Self> {
         CompletionPort::builder().concurrency(concurrency).build()
@@ -276,9 +287,9 @@ impl<K: Send + Sync + 'static, M: Send + 'static> CompletionPort<K, M> {
         self.port.concurrency()
     }
 
-    /// What the port runs on: `"io_uring"`.
+    /// What the port runs on: `"io_uring"` or `"readiness"`. See [`engine`](crate::engine).
     pub fn engine(&self) -> &'static str {
-        self.port.engine()
+        self.port.engine().name()
     }
 
     /// Closes the port: waiting workers return, queued packets are dropped with the buffers and handles in them, and so are

@@ -44,3 +44,5 @@ pub enum Waited {
 }
 #[cfg(unix)]
 pub(crate) use unix::raw;
+#[cfg(unix)]
+pub use unix::EngineKind;

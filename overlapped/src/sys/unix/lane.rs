@@ -12,6 +12,7 @@ use std::thread::Thread;
 
 use slab::Slab;
 
+use super::engine::choice::Kind as EngineKind;
 use super::engine::{About, Completion, Engine, Mode, Queues, Token, Wait};
 use super::line::Line;
 use super::request::Step;
@@ -393,9 +394,9 @@ impl Lane {
     }
 
     /// Gives the lane its engine, if it has none. Called under the port's scheduling lock, or by the thread whose lane it is.
-    pub(super) fn equip(&self, mode: Mode) -> Result<()> {
+    pub(super) fn equip(&self, mode: Mode, kind: Option<EngineKind>) -> Result<()> {
         if self.engine.get().is_none() {
-            let (engine, queues) = Engine::new(mode)?;
+            let (engine, queues) = Engine::new(mode, kind)?;
             self.books.lock().queues = Some(queues);
             let _ = self.engine.set(engine);
         }

@@ -21,6 +21,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Cell;
+pub use engine::choice::Kind as EngineKind;
 pub(crate) use event::Event;
 pub(crate) use handle::Handle;
 pub(crate) use port::{MAX_CONCURRENCY, Port};

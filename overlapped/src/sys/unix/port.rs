@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::engine::choice::Kind as EngineKind;
 use super::engine::{Engine, Mode, Wait};
 use super::lane::{Books, Holder, Lane};
 use super::monitor;
@@ -33,6 +34,7 @@ const BATCH: u32 = 256;
 pub(crate) struct Port {
     lanes: Box<[Lane]>,
     gather: Option<(u32, Duration)>,
+    engine: EngineKind,
     sched: Mutex<Sched>,
     /// How many workers wait, to be looked at without the lock.
     waiting: AtomicUsize,
@@ -79,11 +81,17 @@ impl Sched {
 }
 
 impl Port {
-    pub(crate) fn new(concurrency: usize, gather: Option<(u32, Duration)>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        concurrency: usize,
+        gather: Option<(u32, Duration)>,
+        engine: Option<EngineKind>,
+    ) -> Result<Arc<Self>> {
         let lanes: Box<[Lane]> = (0..concurrency).map(Lane::of_port).collect();
-        lanes[0].equip(Mode::Shared(concurrency))?;
+        lanes[0].equip(Mode::Shared(concurrency), engine)?;
+        let engine = lanes[0].engine().kind(); // the others have the same
         let port = Arc::new(Self {
             gather,
+            engine,
             sched: Mutex::new(Sched { waiters: Vec::new(), holders: vec![None; concurrency] }),
             lanes,
             waiting: AtomicUsize::new(0),
@@ -103,8 +111,8 @@ impl Port {
         self.lanes.len()
     }
 
-    pub(crate) fn engine(&self) -> &'static str {
-        "io_uring"
+    pub(crate) fn engine(&self) -> EngineKind {
+        self.engine
     }
 
     #[inline]
@@ -450,7 +458,8 @@ impl Port {
                 let expired = deadline.is_some_and(|deadline| deadline <= Instant::now());
                 // A lane that cannot have an engine, for want of descriptors perhaps, is none; the first has had one from the start.
                 let usable = |lane: &&Lane| {
-                    lane.holder() == Holder::Nobody && lane.equip(Mode::Shared(self.lanes.len())).is_ok()
+                    lane.holder() == Holder::Nobody
+                        && lane.equip(Mode::Shared(self.lanes.len()), Some(self.engine)).is_ok()
                 };
                 let free = self.lanes.iter().find(usable);
                 let at = sched.position(worker);
@@ -525,7 +534,8 @@ impl Port {
     /// A lane that a worker could run in: one that nobody holds, or whose holder sleeps.
     fn spare_lane(&self) -> Option<&Lane> {
         let with = |holder| self.lanes.iter().find(move |lane| lane.holder() == holder);
-        let unheld = with(Holder::Nobody).filter(|lane| lane.equip(Mode::Shared(self.lanes.len())).is_ok());
+        let unheld =
+            with(Holder::Nobody).filter(|lane| lane.equip(Mode::Shared(self.lanes.len()), Some(self.engine)).is_ok());
         unheld.or_else(|| with(Holder::Waiting))
     }
 

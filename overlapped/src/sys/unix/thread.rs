@@ -144,7 +144,7 @@ impl Desk {
     }
 
     fn equip(&self) -> Result<()> {
-        self.lane.equip(Mode::Owned)?;
+        self.lane.equip(Mode::Owned, None)?;
         HAS_ENGINE.set(true);
         Ok(())
     }

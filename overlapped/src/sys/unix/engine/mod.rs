@@ -1,5 +1,5 @@
-//! What starts operations and learns of their end. There is one engine today, io_uring; a second one has this method set, and lies in
-//! two parts as this one does. Any thread may use an `Engine` at any time; `Queues` lie behind the lock of their lane.
+//! What starts operations and learns of their end: io_uring or, where that is not to be had, readiness. The two have the same method
+//! set, and each lies in two parts. Any thread may use an [`Engine`] at any time; [`Queues`] lie behind the lock of their lane.
 //!
 //! - `new(mode) -> (Engine, Queues)`: for any thread, or for the calling one only;
 //! - `start(queues, token, request, fd)`, `receive_each`, `cancel(queues, token)`, `cancel_all(queues)`: hand over, without waiting;
@@ -8,6 +8,315 @@
 //! - `wake()`: end another thread's sleep; `watch(queues, engine)`: be woken when another engine has completions;
 //! - of the queues: `seal()`: accept no more; `in_flight()`; and the buffers of pools.
 
+pub(super) mod choice;
+mod files;
+mod readiness;
+#[cfg(target_os = "linux")]
 mod uring;
 
-pub(super) use uring::{About, Completion, Mode, Queues, Ring as Engine, Token, Wait};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sys::Request;
+use crate::sys::memory::Pool;
+use crate::{Buffer, Result};
+use choice::Kind;
+
+/// What a completion is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum About {
+    /// The request that a line has in the kernel.
+    Line = 0,
+    /// The standing receive of a line.
+    Standing = 1,
+    /// A request without an order.
+    Loose = 2,
+    /// A cancel of one of these: the answer to it.
+    CancelLine = 4,
+    CancelStanding = 5,
+    CancelLoose = 6,
+    /// Somebody called [`Engine::wake`].
+    Woken = 8,
+    /// The engine that [`Engine::watch`] named has something.
+    Watched = 9,
+    /// Nobody cares.
+    Nothing = 10,
+}
+
+/// Names a request in the kernel: what it is, where the lane keeps it, and the how-many-eth it is, so that a name is not used again soon.
+/// It is the request's `user_data`: 4 bits, 28 and 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) about: About,
+    pub(crate) at: u32,
+    pub(crate) seq: u32,
+}
+
+impl Token {
+    /// The most that a lane can keep of a kind.
+    pub(crate) const MOST: usize = 1 << 28;
+    const MESSAGE: u64 = About::Woken as u64 | 1 << 32;
+
+    pub(crate) fn new(about: About, at: usize, seq: u32) -> Self {
+        Self { about, at: at as u32, seq }
+    }
+
+    /// As a request carries it through the kernel.
+    fn user_data(self) -> u64 {
+        self.about as u64 | u64::from(self.at) << 4 | u64::from(self.seq) << 32
+    }
+
+    fn from_user_data(user_data: u64) -> Self {
+        let about = match user_data & 15 {
+            0 => About::Line,
+            1 => About::Standing,
+            2 => About::Loose,
+            4 => About::CancelLine,
+            5 => About::CancelStanding,
+            6 => About::CancelLoose,
+            8 => About::Woken,
+            9 => About::Watched,
+            _ => About::Nothing,
+        };
+        Self { about, at: (user_data >> 4) as u32 & (Self::MOST - 1) as u32, seq: (user_data >> 32) as u32 }
+    }
+
+    /// The cancel of it, or what it is the cancel of.
+    pub(crate) fn opposite(self) -> Self {
+        let about = match self.about {
+            About::Line => About::CancelLine,
+            About::Standing => About::CancelStanding,
+            About::Loose => About::CancelLoose,
+            About::CancelLine => About::Line,
+            About::CancelStanding => About::Standing,
+            About::CancelLoose => About::Loose,
+            other => other,
+        };
+        Self { about, ..self }
+    }
+}
+
+/// The end of a request in the kernel, or something that a standing one has brought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completion {
+    pub(crate) token: Token,
+    pub(crate) result: i32,
+    /// The buffer of its group that the kernel chose.
+    pub(crate) buffer: Option<u16>,
+    /// It goes on.
+    pub(crate) more: bool,
+    /// The socket has more to read.
+    pub(crate) nonempty: bool,
+}
+
+/// Who may enter an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Any thread. A pool's buffers are shared among so many engines.
+    Shared(usize),
+    /// The thread that made it.
+    Owned,
+}
+
+/// How long to wait in [`Engine::enter`].
+#[derive(Clone, Copy)]
+pub(crate) enum Wait {
+    /// Not at all, but let the kernel post what is ready.
+    No,
+    /// Until something ends, or for this long; `gather`: until so many have ended or so much time has passed since the first.
+    For { timeout: Option<Duration>, gather: Option<(u32, Duration)> },
+}
+
+#[allow(clippy::large_enum_variant, reason = "a lane has one, in place")]
+pub(crate) enum Engine {
+    #[cfg(target_os = "linux")]
+    Uring(uring::Ring),
+    Readiness(readiness::Readiness),
+}
+
+/// What of an engine lies behind the lane's lock.
+pub(crate) enum Queues {
+    #[cfg(target_os = "linux")]
+    Uring(uring::Queues),
+    Readiness(readiness::Queues),
+}
+
+/// Does the same with whichever engine it is.
+macro_rules! with {
+    ($self:expr, $engine:ident => $do:expr) => {
+        match $self {
+            #[cfg(target_os = "linux")]
+            Self::Uring($engine) => $do,
+            Self::Readiness($engine) => $do,
+        }
+    };
+    ($self:expr, $queues:expr, $engine:ident, $its:ident => $do:expr) => {
+        match ($self, $queues) {
+            #[cfg(target_os = "linux")]
+            (Self::Uring($engine), Queues::Uring($its)) => $do,
+            (Self::Readiness($engine), Queues::Readiness($its)) => $do,
+            #[cfg(target_os = "linux")]
+            _ => unreachable!("an engine and its queues are made together"),
+        }
+    };
+}
+
+impl Engine {
+    /// `kind`: which one, if it has to be that one.
+    pub(crate) fn new(mode: Mode, kind: Option<Kind>) -> Result<(Self, Queues)> {
+        choice::make(kind, |kind| match kind {
+            #[cfg(target_os = "linux")]
+            Kind::IoUring => uring::Ring::new(mode).map(|(ring, queues)| (Self::Uring(ring), Queues::Uring(queues))),
+            #[cfg(not(target_os = "linux"))]
+            Kind::IoUring => Err(crate::Error::IO_URING_MISSING),
+            Kind::Readiness => {
+                readiness::Readiness::new().map(|(engine, queues)| (Self::Readiness(engine), Queues::Readiness(queues)))
+            }
+        })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(_) => Kind::IoUring,
+            Self::Readiness(_) => Kind::Readiness,
+        }
+    }
+
+    /// How much waits for an [`Self::enter`].
+    #[inline]
+    pub(crate) fn unsubmitted(&self) -> u32 {
+        with!(self, engine => engine.unsubmitted())
+    }
+
+    /// Hands a request over. It must stay where it is, in its owner's hands, until its completion has been reaped. `drained`: the socket
+    /// is known to be empty.
+    #[inline]
+    pub(crate) fn start(&self, queues: &mut Queues, token: Token, request: &mut Request, fd: RawFd, drained: bool) {
+        with!(self, queues, engine, queues => engine.start(queues, token, request, fd, drained));
+    }
+
+    /// Hands a standing receive over, which takes buffers of `pool`. Returns the group of those.
+    #[inline]
+    pub(crate) fn receive_each(&self, queues: &mut Queues, token: Token, fd: RawFd, pool: &Arc<Pool>) -> u16 {
+        with!(self, queues, engine, queues => engine.receive_each(queues, token, fd, pool))
+    }
+
+    /// Asks for a request to be ended early. Its completion comes in any case.
+    pub(crate) fn cancel(&self, queues: &mut Queues, token: Token) {
+        with!(self, queues, engine, queues => engine.cancel(queues, token));
+    }
+
+    /// Asks for all requests to be ended early.
+    pub(crate) fn cancel_all(&self, queues: &mut Queues) {
+        with!(self, queues, engine, queues => engine.cancel_all(queues));
+    }
+
+    /// Ends the sleep of the thread that waits in [`Self::enter`], or the next one.
+    pub(crate) fn wake(&self) {
+        with!(self, engine => engine.wake());
+    }
+
+    /// Makes [`Self::watch`] work for an engine that is owned. By its owner, who then sleeps in another one.
+    pub(crate) fn hang_bell(&self) -> Result<()> {
+        with!(self, engine => engine.hang_bell())
+    }
+
+    /// One completion [`About::Watched`] when `other`, which is called `name`, has completions or, if it is owned, work.
+    pub(crate) fn watch(&self, queues: &mut Queues, other: &Engine, name: usize) {
+        let other = with!(other, engine => engine.watchable());
+        with!(self, queues, engine, queues => engine.watch(queues, other, name));
+    }
+
+    /// Before an [`Self::enter`]. Returns how much there is to submit, and whether something is left besides.
+    #[inline]
+    pub(crate) fn fill(&self, queues: &mut Queues) -> (u32, bool) {
+        with!(self, queues, engine, queues => engine.fill(queues))
+    }
+
+    /// After an [`Self::enter`]: how much is left to submit.
+    #[inline]
+    pub(crate) fn recount(&self, queues: &mut Queues) {
+        with!(self, queues, engine, queues => engine.recount(queues));
+    }
+
+    /// Lets the kernel see what was handed over and, as `wait` says, sleeps until something has ended. Of a shared engine any thread may.
+    #[inline]
+    pub(crate) fn enter(&self, to_submit: u32, wait: Wait) -> Result<()> {
+        with!(self, engine => engine.enter(to_submit, wait))
+    }
+
+    /// Whether there may be completions to reap.
+    #[inline]
+    pub(crate) fn has_completions(&self) -> bool {
+        with!(self, engine => engine.has_completions())
+    }
+
+    /// Takes the oldest completion.
+    #[inline]
+    pub(crate) fn next(&self, queues: &mut Queues) -> Option<Completion> {
+        with!(self, queues, engine, queues => engine.next(queues))
+    }
+
+    /// Gives pools' buffers back that have not been used. The engine is done with: nothing is in flight.
+    pub(crate) fn retire(&self, queues: &mut Queues) {
+        with!(self, queues, engine, queues => engine.retire(queues));
+    }
+
+    /// Tops up what the engine has of each pool. Of one that is owned by its owner only.
+    #[inline]
+    pub(crate) fn refill(&self, queues: &mut Queues) {
+        with!(self, queues, engine, queues => engine.refill(queues));
+    }
+}
+
+impl Queues {
+    /// Requests that have been started and not reaped.
+    #[inline]
+    pub(crate) fn in_flight(&self) -> usize {
+        with!(self, queues => queues.in_flight())
+    }
+
+    /// Accepts no further requests. Those that are in flight are reaped as before.
+    pub(crate) fn seal(&mut self) {
+        with!(self, queues => queues.seal());
+    }
+
+    #[inline]
+    pub(crate) fn is_sealed(&self) -> bool {
+        with!(self, queues => queues.is_sealed())
+    }
+
+    /// Whether there are standing receives.
+    #[inline]
+    pub(crate) fn has_standing_receives(&self) -> bool {
+        with!(self, queues => queues.has_standing_receives())
+    }
+
+    pub(crate) fn no_standing_receives(&mut self) {
+        with!(self, queues => queues.no_standing_receives());
+    }
+
+    /// The buffer of `group` that was chosen, if something was put into it; otherwise it goes back at once. `pool`: whose group it is.
+    #[inline]
+    pub(crate) fn chosen(&mut self, group: u16, pool: Arc<Pool>, index: u16, result: i32) -> Option<Buffer> {
+        with!(self, queues => queues.chosen(group, pool, index, result))
+    }
+
+    /// Whether there are few buffers of `pool` left.
+    pub(crate) fn is_scarce(&self, pool: &Arc<Pool>) -> bool {
+        with!(self, queues => queues.is_scarce(pool))
+    }
+
+    /// A receive found no buffer of `pool`.
+    pub(crate) fn ran_out(&mut self, pool: &Arc<Pool>) {
+        with!(self, queues => queues.ran_out(pool));
+    }
+
+    /// Whether a receive would find a buffer of `pool`.
+    pub(crate) fn has_buffers(&self, pool: &Arc<Pool>) -> bool {
+        with!(self, queues => queues.has_buffers(pool))
+    }
+}

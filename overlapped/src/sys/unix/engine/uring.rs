@@ -21,6 +21,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
+use super::{About, Completion, Mode, Token, Wait};
 use crate::sys::memory::{Memory, Pool};
 use crate::sys::unix::request::{MOST_BYTES, Message, room, vector};
 use crate::sys::{Operation, Request};
@@ -58,111 +59,6 @@ const NEEDED: [u8; 11] = [
     opcode::PollAdd::CODE,
     opcode::AsyncCancel::CODE,
 ];
-
-/// What a completion is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum About {
-    /// The request that a line has in the kernel.
-    Line = 0,
-    /// The standing receive of a line.
-    Standing = 1,
-    /// A request without an order.
-    Loose = 2,
-    /// A cancel of one of these: the answer to it.
-    CancelLine = 4,
-    CancelStanding = 5,
-    CancelLoose = 6,
-    /// Somebody called [`Ring::wake`].
-    Woken = 8,
-    /// The ring that [`Ring::watch`] named has completions.
-    Watched = 9,
-    /// Nobody cares.
-    Nothing = 10,
-}
-
-/// Names a request in the kernel: what it is, where the lane keeps it, and the how-many-eth it is, so that a name is not used again soon.
-/// It is the request's `user_data`: 4 bits, 28 and 32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
-    pub(crate) about: About,
-    pub(crate) at: u32,
-    pub(crate) seq: u32,
-}
-
-impl Token {
-    /// The most that a lane can keep of a kind.
-    pub(crate) const MOST: usize = 1 << 28;
-    const MESSAGE: u64 = About::Woken as u64 | 1 << 32;
-
-    pub(crate) fn new(about: About, at: usize, seq: u32) -> Self {
-        Self { about, at: at as u32, seq }
-    }
-
-    fn user_data(self) -> u64 {
-        self.about as u64 | u64::from(self.at) << 4 | u64::from(self.seq) << 32
-    }
-
-    fn from_user_data(user_data: u64) -> Self {
-        let about = match user_data & 15 {
-            0 => About::Line,
-            1 => About::Standing,
-            2 => About::Loose,
-            4 => About::CancelLine,
-            5 => About::CancelStanding,
-            6 => About::CancelLoose,
-            8 => About::Woken,
-            9 => About::Watched,
-            _ => About::Nothing,
-        };
-        Self { about, at: (user_data >> 4) as u32 & (Self::MOST - 1) as u32, seq: (user_data >> 32) as u32 }
-    }
-
-    /// The cancel of it, or what it is the cancel of.
-    pub(crate) fn opposite(self) -> Self {
-        let about = match self.about {
-            About::Line => About::CancelLine,
-            About::Standing => About::CancelStanding,
-            About::Loose => About::CancelLoose,
-            About::CancelLine => About::Line,
-            About::CancelStanding => About::Standing,
-            About::CancelLoose => About::Loose,
-            other => other,
-        };
-        Self { about, ..self }
-    }
-}
-
-/// The end of a request in the kernel, or something that a standing one has brought.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Completion {
-    pub(crate) token: Token,
-    pub(crate) result: i32,
-    /// The buffer of its group that the kernel chose.
-    pub(crate) buffer: Option<u16>,
-    /// It goes on.
-    pub(crate) more: bool,
-    /// The socket has more to read.
-    pub(crate) nonempty: bool,
-}
-
-/// Who may enter a ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Any thread. A pool's buffers are shared among so many rings.
-    Shared(usize),
-    /// The thread that made it.
-    Owned,
-}
-
-/// How long to wait in [`Ring::enter`].
-#[derive(Clone, Copy)]
-pub(crate) enum Wait {
-    /// Not at all, but let the kernel post what is ready.
-    No,
-    /// Until something ends, or for this long; `gather`: until so many have ended or so much time has passed since the first.
-    For { timeout: Option<Duration>, gather: Option<(u32, Duration)> },
-}
 
 pub(crate) struct Ring {
     ring: IoUring,
@@ -386,10 +282,14 @@ impl Ring {
         Ok(())
     }
 
-    /// One completion [`About::Watched`] when `other`, which is called `name`, has completions or, if it is owned, work.
-    pub(crate) fn watch(&self, queues: &mut Queues, other: &Ring, name: usize) {
-        let watched = other.bell.get().map_or(other.ring.as_raw_fd(), AsRawFd::as_raw_fd);
-        let entry = opcode::PollAdd::new(Fd(watched), libc::POLLIN as u32).build();
+    /// What is readable when this ring has completions or, if it is owned, work.
+    pub(crate) fn watchable(&self) -> RawFd {
+        self.bell.get().map_or(self.ring.as_raw_fd(), AsRawFd::as_raw_fd)
+    }
+
+    /// One completion [`About::Watched`] when `other`, which is called `name`, is readable.
+    pub(crate) fn watch(&self, queues: &mut Queues, other: RawFd, name: usize) {
+        let entry = opcode::PollAdd::new(Fd(other), libc::POLLIN as u32).build();
         // SAFETY: the entry points to nothing. A descriptor that has been closed by then is refused, and the watch over.
         unsafe { self.push(queues, entry.user_data(Token::new(About::Watched, name, 0).user_data())) };
     }
