@@ -43,6 +43,7 @@ pub const KINDS: &[Kind] = &[
     kind("uring",   "echo-uring",   &[],                          Placement::AtArrival,   true),
     kind("coop",    "echo-uring",   &["--coop"],                  Placement::AtArrival,   false),
     kind("port",    "echo-port",    &[],                          Placement::EachReceive, true),
+    kind("port-readiness", "echo-port", &["--readiness"],         Placement::EachReceive, true),
     kind("routine", "echo-routine", &[],                          Placement::AtArrival,   true),
     kind("event",   "echo-event",   &[],                          Placement::EachReceive, true),
     kind("async",   "echo-async",   &[],                          Placement::AtArrival,   true),

@@ -126,7 +126,7 @@ errors! {
     /// `ERROR_NO_SYSTEM_RESOURCES` (1450).
     NO_SYSTEM_RESOURCES = 1450, 10055, 0xC000009A, [ENOBUFS], Other, "the system is short of resources";
     /// This system has no io_uring. Not a Win32 code.
-    IO_URING_MISSING = 0x2000_1001, 10045, 0xC00000BB, [], Unsupported, "this kernel has no io_uring; Linux 5.19 or later is needed";
+    IO_URING_MISSING = 0x2000_1001, 10045, 0xC00000BB, [], Unsupported, "this kernel has no io_uring, or a sandbox hides it; Linux 5.19 or later is needed, or the engine `readiness`";
     /// io_uring is there and forbidden to this process. Not a Win32 code.
     IO_URING_FORBIDDEN = 0x2000_1002, 10013, 0xC0000022, [], PermissionDenied,
         "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0 or, in a container, use a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register";
@@ -135,6 +135,8 @@ errors! {
     /// The environment variable `OVERLAPPED_ENGINE` names no engine. Not a Win32 code.
     UNKNOWN_ENGINE = 0x2000_1004, 87, 0xC000000D, [], InvalidInput,
         "the environment variable OVERLAPPED_ENGINE names no engine: unset it, or set it to `uring` or `readiness`";
+    /// Windows' own completion ports are asked for, and this is not Windows; or another engine, and it is. Not a Win32 code.
+    OTHER_SYSTEMS_ENGINE = 0x2000_1005, 50, 0xC00000BB, [], Unsupported, "this engine is another operating system's: ask for none, and the one that is here is taken";
     /// `WSAEWOULDBLOCK` (10035).
     WOULD_BLOCK = 10035, 10035, 0xC0000006, [EAGAIN], WouldBlock, "the operation would block";
     /// `WSAEALREADY` (10037).

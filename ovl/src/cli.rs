@@ -1,5 +1,6 @@
 //! The command line: every flag with its meaning, its default and its check in one place.
 
+#[cfg(unix)]
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     /// Compile C++ programs that were written for Windows, with the system's C++ compiler
     #[command(name = "c++")]
     Cxx(Compile),
+    #[cfg(unix)]
+    /// Say what operations run on here, what this system allows, and what cures its shortcomings
+    Doctor(Doctor),
 }
 
 /// How a server hears that an operation has ended.
@@ -256,6 +260,19 @@ pub(crate) struct Compile {
     /// What the compiler is given: `-c`, `-o`, `-O2`, sources, objects, libraries …
     #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub(crate) arguments: Vec<OsString>,
+}
+
+#[cfg(unix)]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+io_uring is used where it works, and readiness where it does not; OVERLAPPED_ENGINE=uring or =readiness in the environment asks \
+for one.
+
+Exit code: 0 if there is an engine to run on, 1 if the one that was asked for is not to be had.")]
+pub(crate) struct Doctor {
+    /// Print JSON instead
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `HOST:PORT`, looked up later.

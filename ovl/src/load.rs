@@ -70,7 +70,7 @@ pub(crate) fn measure(options: &Load, interrupted: &AtomicBool) -> Result<Report
     let port = CompletionPort::builder()
         .concurrency(usize::from(options.threads))
         .build()
-        .context("cannot create a completion port on io_uring")?;
+        .context("cannot create a completion port (`ovl doctor` says more)")?;
     let engine = port.engine();
     let outstanding = options.size.saturating_mul(options.pipeline as usize);
     let buffer_size = outstanding.clamp(4 << 10, 64 << 10);

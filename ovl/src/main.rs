@@ -7,6 +7,8 @@ mod cc;
 mod cli;
 mod client;
 mod demo;
+#[cfg(unix)]
+mod doctor;
 mod limits;
 mod load;
 mod pattern;
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
         Command::Cc(options) => cc::run(cc::Language::C, options),
         #[cfg(unix)]
         Command::Cxx(options) => cc::run(cc::Language::Cxx, options),
+        #[cfg(unix)]
+        Command::Doctor(options) => doctor::run(options),
     };
     match result {
         Ok(code) => code.into(),

@@ -107,7 +107,8 @@ impl<'a> Setup<'a> {
 
 /// What operations run on. Asked first, so that threads and tasks need not say each that there is none.
 fn engine() -> Result<&'static str> {
-    let port: CompletionPort = CompletionPort::builder().concurrency(1).build().context("cannot use io_uring")?;
+    let port: CompletionPort =
+        CompletionPort::builder().concurrency(1).build().context("cannot start (`ovl doctor` says more)")?;
     Ok(port.engine())
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
+use overlapped::engine::Engine;
 use overlapped::{BufferPool, CompletionPort, Packet};
 use overlapped_bench::server::Options;
 
@@ -29,6 +30,9 @@ struct Arguments {
     /// How long to wait for them, in microseconds
     #[arg(long, default_value_t = 50)]
     gather_us: u64,
+    /// Run on readiness, as where io_uring is not to be had
+    #[arg(long)]
+    readiness: bool,
 }
 
 thread_local! {
@@ -37,7 +41,7 @@ thread_local! {
 }
 
 fn main() -> io::Result<()> {
-    let Arguments { options, threads, buffers, own_buffers, gather, gather_us } = Arguments::parse();
+    let Arguments { options, threads, buffers, own_buffers, gather, gather_us, readiness } = Arguments::parse();
     let workers = options.workers();
     let threads = threads.unwrap_or(if workers == 1 { 1 } else { 8 * workers });
     let handler = options.handler();
@@ -54,6 +58,9 @@ fn main() -> io::Result<()> {
     let mut settings = CompletionPort::builder().concurrency(workers);
     if let Some(packets) = gather {
         settings = settings.gather(packets, Duration::from_micros(gather_us));
+    }
+    if readiness {
+        settings = settings.engine(Engine::Readiness);
     }
     let port: CompletionPort = settings.build()?;
     let pool = BufferPool::new(options.buffer_size(), buffers)?;

@@ -230,6 +230,12 @@ impl Pool {
         free.drain(keep..).rev().for_each(&mut give);
     }
 
+    /// Takes a free buffer.
+    #[inline]
+    pub(crate) fn take_one(&self) -> Option<u32> {
+        self.free.lock().pop()
+    }
+
     /// Takes back an index that [`Pool::take_many`] gave, or that a `Memory` held.
     pub(crate) fn give_back(&self, index: u32) {
         self.free.lock().push(index);

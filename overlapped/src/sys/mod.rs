@@ -8,6 +8,7 @@
 //!   routine, or into a [`Cell`]; [`Handle::cancel`], [`Handle::shutdown`], [`Handle::close`]; [`Handle::abandon`],
 //!   [`Handle::take_back`]: nobody wants the end;
 //! - [`thread`]: alertable waits, APCs, and the ways of routines, events and futures; [`Event`]: flags and the waits for them;
+//! - [`EngineKind`], [`survey`], [`chosen_engine`], [`pretend_missing`]: what does the operations, and why;
 //! - [`InFlight`]: what a [`Request`] needs besides;
 //! - [`open_options`]: how files are opened; [`is_code_of`] and `errnos`: how the system numbers its errors;
 //! - [`memory`]: the bytes that the system may write, the same everywhere, with [`advise_large_pages`].
@@ -30,8 +31,8 @@ use unix as platform;
 use windows as platform;
 
 pub(crate) use platform::{
-    Descriptor, Event, Handle, InFlight, MAX_CONCURRENCY, Port, Way, advise_large_pages, errnos, is_code_of,
-    open_options, thread,
+    Descriptor, Event, Handle, InFlight, MAX_CONCURRENCY, Port, Way, advise_large_pages, chosen_engine, errnos,
+    is_code_of, open_options, pretend_missing, survey, thread,
 };
 
 /// How a wait ended.
@@ -42,7 +43,30 @@ pub enum Waited {
     /// Routines or APCs ran; no event was consumed. Win32: `WAIT_IO_COMPLETION`.
     Routines,
 }
+
+/// What does the operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum EngineKind {
+    /// io_uring: operations are the kernel's, and so are their ends. Linux 5.19 or later, where it is allowed.
+    IoUring = 1,
+    /// Readiness (epoll, kqueue): the library tries an operation, waits until it would not wait, and tries again.
+    Readiness = 2,
+    /// Windows' own completion ports.
+    Iocp = 3,
+}
+
+impl EngineKind {
+    /// Its name: `io_uring`, `readiness` or `iocp`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Readiness => "readiness",
+            Self::Iocp => "iocp",
+        }
+    }
+}
+
 #[cfg(unix)]
 pub(crate) use unix::raw;
-#[cfg(unix)]
-pub use unix::EngineKind;

@@ -32,7 +32,7 @@ pub(super) fn serve(setup: Setup<'_>) -> Result<()> {
     let port = CompletionPort::builder()
         .concurrency(options.concurrency.map_or(0, usize::from))
         .build()
-        .context("cannot create a completion port on io_uring")?;
+        .context("cannot create a completion port (`ovl doctor` says more)")?;
     let workers = options.workers.map_or(2 * port.concurrency(), usize::from);
     let server = Arc::new(Server { port, desk, connections: Mutex::default() });
 

@@ -2,8 +2,12 @@
 
 mod client;
 mod demo;
+#[cfg(target_os = "linux")]
+mod doctor;
 mod load;
 mod models;
+#[cfg(target_os = "linux")]
+mod refusal;
 mod serve;
 mod support;
 mod trace;

@@ -12,14 +12,13 @@ use std::thread::Thread;
 
 use slab::Slab;
 
-use super::engine::choice::Kind as EngineKind;
 use super::engine::{About, Completion, Engine, Mode, Queues, Token, Wait};
 use super::line::Line;
 use super::request::Step;
 use super::worker::this_tid;
 use super::{Handle, Port, Way, raw, thread};
 use crate::sync::Mutex;
-use crate::sys::{Ended, Operation, OperationId, Request};
+use crate::sys::{Ended, EngineKind, Operation, OperationId, Request};
 use crate::{Error, Result, trace};
 
 /// Who holds a lane, and what that worker does.

@@ -21,7 +21,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Cell;
-pub use engine::choice::Kind as EngineKind;
+pub(crate) use engine::choice::chosen as chosen_engine;
+pub(crate) use engine::{pretend_missing, survey};
 pub(crate) use event::Event;
 pub(crate) use handle::Handle;
 pub(crate) use port::{MAX_CONCURRENCY, Port};

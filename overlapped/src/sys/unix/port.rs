@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::engine::choice::Kind as EngineKind;
 use super::engine::{Engine, Mode, Wait};
 use super::lane::{Books, Holder, Lane};
 use super::monitor;
@@ -22,7 +21,7 @@ use super::thread as own;
 use super::timers::Timers;
 use super::worker::{Worker, this_tid};
 use crate::sync::Mutex;
-use crate::sys::{Delivered, Ended};
+use crate::sys::{Delivered, Ended, EngineKind};
 use crate::{Error, Result, trace};
 
 /// The most lanes of a port.

@@ -451,7 +451,7 @@ impl Port {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             limit => limit,
         };
-        Ok(Self(sys::Port::new(concurrency.min(sys::MAX_CONCURRENCY), None)?))
+        Ok(Self(sys::Port::new(concurrency.min(sys::MAX_CONCURRENCY), None, None)?))
     }
 
     /// Queues a packet.

@@ -29,7 +29,8 @@ use windows_sys::Win32::Foundation::{GetLastError, HANDLE, RtlNtStatusToDosError
 use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_OVERLAPPED;
 use windows_sys::Win32::System::Threading::INFINITE;
 
-use super::{Cell, timers};
+use super::{Cell, EngineKind, timers};
+use crate::engine::{Feature, Obstacle};
 use crate::{Error, Result};
 pub(crate) use event::Event;
 pub(crate) use handle::Handle;
@@ -138,3 +139,15 @@ fn millis_until(deadline: Option<Instant>) -> u32 {
     let millis = left.as_nanos().div_ceil(Duration::from_millis(1).as_nanos());
     u32::try_from(millis).unwrap_or(INFINITE).min(INFINITE - 1)
 }
+
+/// There is one engine, the kernel's own, and nothing in its way.
+pub(crate) fn survey() -> (Option<Obstacle>, Vec<Feature>) {
+    (None, Vec::new())
+}
+
+/// What the process's operations run on, and whether that was asked for: the environment has nothing to choose here.
+pub(crate) fn chosen_engine(_obstacle: Option<Obstacle>) -> (Result<EngineKind>, bool) {
+    (Ok(EngineKind::Iocp), false)
+}
+
+pub(crate) fn pretend_missing(_names: &[&str]) {}

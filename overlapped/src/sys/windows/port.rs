@@ -15,7 +15,7 @@ use super::iocp::{Iocp, key};
 use super::record::Record;
 use super::{Handle, millis_until};
 use crate::sync::Mutex;
-use crate::sys::{Delivered, Ended, Request};
+use crate::sys::{Delivered, Ended, EngineKind, Request};
 use crate::{Error, Result, trace};
 
 /// The most workers that the kernel is told to let run.
@@ -50,7 +50,14 @@ impl Drop for Closer<'_> {
 type Message = Box<dyn Any + Send>;
 
 impl Port {
-    pub(crate) fn new(concurrency: usize, _gather: Option<(u32, Duration)>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        concurrency: usize,
+        _gather: Option<(u32, Duration)>,
+        engine: Option<EngineKind>,
+    ) -> Result<Arc<Self>> {
+        if engine.is_some_and(|engine| engine != EngineKind::Iocp) {
+            return Err(Error::OTHER_SYSTEMS_ENGINE);
+        }
         Ok(Arc::new(Self {
             iocp: Iocp::new(concurrency)?,
             concurrency,
@@ -67,8 +74,8 @@ impl Port {
         self.concurrency
     }
 
-    pub(crate) fn engine(&self) -> &'static str {
-        "iocp"
+    pub(crate) fn engine(&self) -> EngineKind {
+        EngineKind::Iocp
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -3,29 +3,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::engine::Obstacle;
+pub(super) use crate::sys::EngineKind as Kind;
 use crate::{Error, Result};
-
-/// An engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(unreachable_pub, reason = "the public name is in `engine`")]
-#[non_exhaustive]
-pub enum Kind {
-    /// io_uring: operations are the kernel's, and so are their ends. Linux 5.19 or later, where it is allowed.
-    IoUring = 1,
-    /// Readiness (epoll, kqueue): the library tries an operation, waits until it would not wait, and tries again.
-    Readiness = 2,
-}
-
-impl Kind {
-    /// Its name: `io_uring` or `readiness`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::IoUring => "io_uring",
-            Self::Readiness => "readiness",
-        }
-    }
-}
 
 /// What was found to work here, once that is known.
 static FOUND: AtomicU8 = AtomicU8::new(0);
@@ -76,4 +56,24 @@ pub(super) fn make<T>(kind: Option<Kind>, mut make: impl FnMut(Kind) -> Result<T
         FOUND.store(found as u8, Ordering::Relaxed);
     }
     made
+}
+
+/// What the process's operations run on, if `obstacle` is what keeps them from io_uring; and whether that was asked for.
+pub(crate) fn chosen(obstacle: Option<Obstacle>) -> (Result<Kind>, bool) {
+    let error = match obstacle {
+        None => None,
+        Some(Obstacle::Missing) => Some(Error::IO_URING_MISSING),
+        Some(Obstacle::SwitchedOff(_) | Obstacle::Forbidden | Obstacle::Denied) => Some(Error::IO_URING_FORBIDDEN),
+        Some(Obstacle::OutOfMemory) => Some(Error::NOT_ENOUGH_MEMORY),
+        Some(Obstacle::TooOld) => Some(Error::IO_URING_TOO_OLD),
+        Some(Obstacle::Other(error)) => Some(error),
+    };
+    match (asked_for(), error) {
+        (Err(error), _) => (Err(error), true),
+        (Ok(Some(Kind::IoUring)), Some(error)) => (Err(error), true),
+        (Ok(Some(kind)), _) => (Ok(kind), true),
+        (Ok(None), Some(error)) if is_unavailable(error) => (Ok(Kind::Readiness), false),
+        (Ok(None), Some(error)) => (Err(error), false),
+        (Ok(None), None) => (Ok(Kind::IoUring), false),
+    }
 }

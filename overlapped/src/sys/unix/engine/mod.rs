@@ -12,6 +12,8 @@ pub(super) mod choice;
 mod files;
 mod readiness;
 #[cfg(target_os = "linux")]
+mod survey;
+#[cfg(target_os = "linux")]
 mod uring;
 
 use std::os::fd::RawFd;
@@ -143,6 +145,18 @@ pub(crate) enum Queues {
     Readiness(readiness::Queues),
 }
 
+#[cfg(target_os = "linux")]
+pub(crate) use survey::{pretend_missing, survey};
+
+/// There is no io_uring here.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn survey() -> (Option<crate::engine::Obstacle>, Vec<crate::engine::Feature>) {
+    (Some(crate::engine::Obstacle::Missing), Vec::new())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pretend_missing(_names: &[&str]) {}
+
 /// Does the same with whichever engine it is.
 macro_rules! with {
     ($self:expr, $engine:ident => $do:expr) => {
@@ -174,6 +188,7 @@ impl Engine {
             Kind::Readiness => {
                 readiness::Readiness::new().map(|(engine, queues)| (Self::Readiness(engine), Queues::Readiness(queues)))
             }
+            Kind::Iocp => Err(crate::Error::OTHER_SYSTEMS_ENGINE),
         })
     }
 

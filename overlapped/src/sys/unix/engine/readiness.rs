@@ -11,7 +11,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -19,13 +21,14 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use slab::Slab;
 
 use super::files::{self, Job};
 use super::{About, Completion, Token, Wait};
 use crate::sync::Mutex;
 use crate::sys::memory::{Memory, Pool};
-use crate::sys::unix::request::{MOST_BYTES, Message, vector};
+use crate::sys::unix::request::{MOST_BYTES, Message, room, vector};
 use crate::sys::{Kind, Operation, Request};
 use crate::{Buffer, Result};
 
@@ -158,6 +161,7 @@ pub(super) enum Entry {
     },
     RecvMsg {
         message: *mut libc::msghdr,
+        flags: i32,
     },
     Send {
         start: *const u8,
@@ -441,7 +445,8 @@ impl Readiness {
     /// Whether there is something to look at; an end may come of it.
     #[inline]
     pub(crate) fn has_completions(&self) -> bool {
-        self.queued.load(Ordering::SeqCst) > 0 || self.shared.inbox_len.load(Ordering::SeqCst) > 0
+        // In this order, and acquired: `fetch` counts what it takes out of the inbox among what is queued before it empties that.
+        self.shared.inbox_len.load(Ordering::SeqCst) > 0 || self.queued.load(Ordering::Acquire) > 0
     }
 
     /// Takes the next end. Tries what is ready until there is one.
@@ -481,7 +486,7 @@ impl Readiness {
         {
             let mut inbox = self.shared.inbox.lock();
             // In this order: who looks without a lock always sees one of the two.
-            self.queued.fetch_add(inbox.len(), Ordering::SeqCst);
+            self.queued.store(inbox.len(), Ordering::Release);
             std::mem::swap(&mut *inbox, &mut events);
             self.shared.inbox_len.store(0, Ordering::SeqCst);
         }
@@ -579,7 +584,7 @@ impl Readiness {
     /// Tells those who look without the lock what there is.
     #[inline]
     fn publish(&self, queues: &Queues) {
-        self.queued.store(queues.done.len() + queues.todo.len(), Ordering::SeqCst);
+        self.queued.store(queues.done.len() + queues.todo.len(), Ordering::Release);
         self.waiting.store(queues.waiting, Ordering::Relaxed);
     }
 
@@ -763,7 +768,12 @@ impl Queues {
                 let (room, len) = buffer.0.room();
                 let vector = vec![libc::iovec { iov_base: room.cast(), iov_len: len }];
                 let message = Message::new(vector).with_address(size_of::<libc::sockaddr_storage>() as libc::socklen_t);
-                Entry::RecvMsg { message: &raw mut request.in_flight.message.insert(message).header }
+                Entry::RecvMsg { message: &raw mut request.in_flight.message.insert(message).header, flags: 0 }
+            }
+            Operation::RecvVectored { buffers, flags, .. } => {
+                let message =
+                    Message::new(room(buffers)).with_address(size_of::<libc::sockaddr_storage>() as libc::socklen_t);
+                Entry::RecvMsg { message: &raw mut request.in_flight.message.insert(message).header, flags: *flags }
             }
             Operation::SendTo { buffer, address } => {
                 let message = Message::to(**address, vector(std::slice::from_ref(buffer), 0));
@@ -859,39 +869,42 @@ impl Socket {
     fn attempt(&mut self, fd: RawFd, entry: Entry, pools: &Slab<Arc<Pool>>) -> Attempt {
         const RECV: libc::c_int = libc::MSG_DONTWAIT;
         const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let mut buffer = None;
+        // SAFETY: the descriptor of an operation's handle stays open until the operation has ended.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
         let result = match entry {
             Entry::Recv { start, len } => {
                 // SAFETY: the memory is the request's, which is in its owner's hands until this has ended.
-                let result = unsafe { libc::recv(fd, start.cast(), len, RECV) };
-                self.received(result, len);
-                result
+                let room = unsafe { slice::from_raw_parts_mut(start.cast::<MaybeUninit<u8>>(), len) };
+                let result = rustix::net::recv(socket, room, RecvFlags::DONTWAIT).map(|(bytes, _)| bytes.0.len());
+                self.received(&result, len);
+                return done(result, None);
             }
             Entry::RecvPooled { group } => {
                 let pool = &pools[usize::from(group)];
-                let mut taken = None;
-                pool.take_many(1, |index| taken = Some(index));
-                let Some(index) = taken else {
+                let Some(index) = pool.take_one() else {
                     // Not known to be readable: to be told so first, and then to find out.
                     if self.interest.is_empty() {
                         return Attempt::Wait;
                     }
                     return Attempt::Done { result: -libc::ENOBUFS, buffer: None };
                 };
+                let (start, len) = (pool.address(index).cast::<MaybeUninit<u8>>(), pool.buffer_size);
                 // SAFETY: the index was taken out of the pool just now, so nobody else has that memory.
-                let result = unsafe { libc::recv(fd, pool.address(index).as_ptr().cast(), pool.buffer_size, RECV) };
-                if result >= 0 {
-                    buffer = Some(index as u16);
-                } else {
+                let room = unsafe { slice::from_raw_parts_mut(start.as_ptr(), len) };
+                let result = rustix::net::recv(socket, room, RecvFlags::DONTWAIT).map(|(bytes, _)| bytes.0.len());
+                if result.is_err() {
                     pool.give_back(index);
                 }
-                self.received(result, pool.buffer_size);
-                result
+                self.received(&result, len);
+                return done(result, Some(index as u16));
+            }
+            Entry::Send { start, len } => {
+                // SAFETY: as for Recv; they have been written.
+                let bytes = unsafe { slice::from_raw_parts(start, len) };
+                return done(rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL), None);
             }
             // SAFETY: as for Recv; the message and what it points to are in the request's box.
-            Entry::RecvMsg { message } => unsafe { libc::recvmsg(fd, message, RECV) },
-            // SAFETY: as for Recv.
-            Entry::Send { start, len } => unsafe { libc::send(fd, start.cast(), len, SEND) },
+            Entry::RecvMsg { message, flags } => unsafe { libc::recvmsg(fd, message, RECV | flags) },
             // SAFETY: as for RecvMsg.
             Entry::SendMsg { message } => unsafe { libc::sendmsg(fd, message, SEND) },
             Entry::Accept { .. } => return self.accept(fd),
@@ -907,7 +920,7 @@ impl Socket {
             Entry::Read { .. } | Entry::Write { .. } | Entry::Sync { .. } => unreachable!("a file's"),
         };
         if result >= 0 {
-            return Attempt::Done { result: result as i32, buffer };
+            return Attempt::Done { result: result as i32, buffer: None };
         }
         match errno() {
             libc::EAGAIN => Attempt::Wait,
@@ -917,13 +930,9 @@ impl Socket {
 
     /// A short receive of a stream has emptied the socket, and what comes from now on makes an edge; unless that has been.
     #[inline]
-    fn received(&mut self, result: isize, room: usize) {
-        if result > 0
-            && (result as usize) < room
-            && !self.ending
-            && self.kind == Kind::Stream
-            && !self.interest.is_empty()
-        {
+    fn received(&mut self, result: &rustix::io::Result<usize>, room: usize) {
+        let short = matches!(result, Ok(bytes) if *bytes > 0 && *bytes < room);
+        if short && !self.ending && self.kind == Kind::Stream && !self.interest.is_empty() {
             self.readable = false;
         }
     }
@@ -950,6 +959,16 @@ impl Socket {
             _ if errno() == libc::EAGAIN => Attempt::Wait,
             _ => Attempt::Done { result: -errno(), buffer: None },
         }
+    }
+}
+
+/// The result of a call that moves bytes. `buffer`: which one it moved them to.
+#[inline]
+fn done(result: rustix::io::Result<usize>, buffer: Option<u16>) -> Attempt {
+    match result {
+        Ok(bytes) => Attempt::Done { result: bytes as i32, buffer },
+        Err(Errno::AGAIN) => Attempt::Wait,
+        Err(errno) => Attempt::Done { result: -errno.raw_os_error(), buffer: None },
     }
 }
 

@@ -21,6 +21,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
+use super::survey::{self, NEEDED};
 use super::{About, Completion, Mode, Token, Wait};
 use crate::sys::memory::{Memory, Pool};
 use crate::sys::unix::request::{MOST_BYTES, Message, room, vector};
@@ -44,21 +45,6 @@ const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
 /// Wait for data before the first attempt to receive.
 const RECVSEND_POLL_FIRST: u16 = 1 << 0;
-
-/// The operations that the library is built of, all of which a kernel must have.
-const NEEDED: [u8; 11] = [
-    opcode::Accept::CODE,
-    opcode::Connect::CODE,
-    opcode::Recv::CODE,
-    opcode::RecvMsg::CODE,
-    opcode::Send::CODE,
-    opcode::SendMsg::CODE,
-    opcode::Read::CODE,
-    opcode::Write::CODE,
-    opcode::Fsync::CODE,
-    opcode::PollAdd::CODE,
-    opcode::AsyncCancel::CODE,
-];
 
 pub(crate) struct Ring {
     ring: IoUring,
@@ -175,7 +161,7 @@ impl Ring {
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe).map_err(unavailable)?;
         let params = ring.params();
-        if !NEEDED.iter().all(|code| probe.is_supported(*code))
+        if !NEEDED.iter().all(|(code, ..)| survey::has(&probe, *code))
             || !params.is_feature_ext_arg()
             || !params.is_feature_nodrop()
         {
