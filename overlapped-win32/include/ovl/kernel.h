@@ -48,8 +48,6 @@ OVL_FN(BOOL, CloseHandle, (HANDLE hObject));
 OVL_FN(BOOL, DuplicateHandle,
        (HANDLE hSourceProcessHandle, HANDLE hSourceHandle, HANDLE hTargetProcessHandle, LPHANDLE lpTargetHandle, DWORD dwDesiredAccess,
         BOOL bInheritHandle, DWORD dwOptions));
-OVL_FN(BOOL, GetHandleInformation, (HANDLE hObject, LPDWORD lpdwFlags));
-OVL_FN(BOOL, SetHandleInformation, (HANDLE hObject, DWORD dwMask, DWORD dwFlags));
 #define HANDLE_FLAG_INHERIT 0x00000001
 #define HANDLE_FLAG_PROTECT_FROM_CLOSE 0x00000002
 OVL_FN(DWORD, GetLastError, (void));
@@ -130,7 +128,6 @@ OVL_FN(DWORD, SuspendThread, (HANDLE hThread));
 OVL_FN(void, ExitThread, (DWORD dwExitCode)) __attribute__((noreturn));
 OVL_FN(BOOL, TerminateThread, (HANDLE hThread, DWORD dwExitCode));
 OVL_FN(BOOL, GetExitCodeThread, (HANDLE hThread, LPDWORD lpExitCode));
-OVL_FN(HANDLE, OpenThread, (DWORD dwDesiredAccess, BOOL bInheritHandle, DWORD dwThreadId));
 OVL_FN(HANDLE, GetCurrentThread, (void));
 OVL_FN(DWORD, GetCurrentThreadId, (void));
 OVL_FN(DWORD, GetThreadId, (HANDLE Thread));
@@ -139,8 +136,6 @@ OVL_FN(DWORD, GetCurrentProcessId, (void));
 OVL_FN(DWORD, GetCurrentProcessorNumber, (void));
 OVL_FN(BOOL, SetThreadPriority, (HANDLE hThread, int nPriority));
 OVL_FN(int, GetThreadPriority, (HANDLE hThread));
-OVL_FN(DWORD_PTR, SetThreadAffinityMask, (HANDLE hThread, DWORD_PTR dwThreadAffinityMask));
-OVL_FN(DWORD, SetThreadIdealProcessor, (HANDLE hThread, DWORD dwIdealProcessor));
 OVL_FN(HRESULT, SetThreadDescription, (HANDLE hThread, PCWSTR lpThreadDescription));
 #define THREAD_PRIORITY_IDLE (-15)
 #define THREAD_PRIORITY_LOWEST (-2)
@@ -157,16 +152,11 @@ OVL_FN(BOOL, TlsFree, (DWORD dwTlsIndex));
 #define TLS_OUT_OF_INDEXES 0xFFFFFFFFu
 OVL_FN(void, ExitProcess, (UINT uExitCode)) __attribute__((noreturn));
 OVL_FN(BOOL, TerminateProcess, (HANDLE hProcess, UINT uExitCode));
-OVL_FN(BOOL, GetExitCodeProcess, (HANDLE hProcess, LPDWORD lpExitCode));
 
 /* Thread pool */
 typedef VOID(WINAPI *WAITORTIMERCALLBACK)(PVOID lpParameter, BOOLEAN TimerOrWaitFired);
 OVL_FN(BOOL, BindIoCompletionCallback, (HANDLE FileHandle, LPOVERLAPPED_COMPLETION_ROUTINE Function, ULONG Flags));
 OVL_FN(BOOL, QueueUserWorkItem, (LPTHREAD_START_ROUTINE Function, PVOID Context, ULONG Flags));
-OVL_FN(BOOL, RegisterWaitForSingleObject,
-       (PHANDLE phNewWaitObject, HANDLE hObject, WAITORTIMERCALLBACK Callback, PVOID Context, ULONG dwMilliseconds, ULONG dwFlags));
-OVL_FN(BOOL, UnregisterWait, (HANDLE WaitHandle));
-OVL_FN(BOOL, UnregisterWaitEx, (HANDLE WaitHandle, HANDLE CompletionEvent));
 #define WT_EXECUTEDEFAULT 0x00000000
 #define WT_EXECUTEINIOTHREAD 0x00000001
 #define WT_EXECUTEINWAITTHREAD 0x00000004
@@ -288,31 +278,8 @@ OVL_FN(BOOL, SetCurrentDirectoryA, (LPCSTR lpPathName));
 #define FILE_TYPE_CHAR 0x0002
 #define FILE_TYPE_PIPE 0x0003
 
-/* Named pipes, between threads of one process */
-OVL_FN(HANDLE, CreateNamedPipeA,
-       (LPCSTR lpName, DWORD dwOpenMode, DWORD dwPipeMode, DWORD nMaxInstances, DWORD nOutBufferSize, DWORD nInBufferSize,
-        DWORD nDefaultTimeOut, LPSECURITY_ATTRIBUTES lpSecurityAttributes));
-OVL_FN(HANDLE, CreateNamedPipeW,
-       (LPCWSTR lpName, DWORD dwOpenMode, DWORD dwPipeMode, DWORD nMaxInstances, DWORD nOutBufferSize, DWORD nInBufferSize,
-        DWORD nDefaultTimeOut, LPSECURITY_ATTRIBUTES lpSecurityAttributes));
-OVL_FN(BOOL, ConnectNamedPipe, (HANDLE hNamedPipe, LPOVERLAPPED lpOverlapped));
-OVL_FN(BOOL, DisconnectNamedPipe, (HANDLE hNamedPipe));
-OVL_FN(BOOL, WaitNamedPipeA, (LPCSTR lpNamedPipeName, DWORD nTimeOut));
-OVL_FN(BOOL, WaitNamedPipeW, (LPCWSTR lpNamedPipeName, DWORD nTimeOut));
-OVL_FN(BOOL, CallNamedPipeA,
-       (LPCSTR lpNamedPipeName, LPVOID lpInBuffer, DWORD nInBufferSize, LPVOID lpOutBuffer, DWORD nOutBufferSize, LPDWORD lpBytesRead,
-        DWORD nTimeOut));
-OVL_FN(BOOL, TransactNamedPipe,
-       (HANDLE hNamedPipe, LPVOID lpInBuffer, DWORD nInBufferSize, LPVOID lpOutBuffer, DWORD nOutBufferSize, LPDWORD lpBytesRead,
-        LPOVERLAPPED lpOverlapped));
-OVL_FN(BOOL, PeekNamedPipe,
-       (HANDLE hNamedPipe, LPVOID lpBuffer, DWORD nBufferSize, LPDWORD lpBytesRead, LPDWORD lpTotalBytesAvail,
-        LPDWORD lpBytesLeftThisMessage));
-OVL_FN(BOOL, SetNamedPipeHandleState,
-       (HANDLE hNamedPipe, LPDWORD lpMode, LPDWORD lpMaxCollectionCount, LPDWORD lpCollectDataTimeout));
-OVL_FN(BOOL, CreatePipe, (PHANDLE hReadPipe, PHANDLE hWritePipe, LPSECURITY_ATTRIBUTES lpPipeAttributes, DWORD nSize));
-#define CreateNamedPipe OVL_T(CreateNamedPipe)
-#define WaitNamedPipe OVL_T(WaitNamedPipe)
+#define CreateNamedPipe CreateNamedPipeA
+#define WaitNamedPipe WaitNamedPipeA
 #define CallNamedPipe CallNamedPipeA
 #define PIPE_ACCESS_INBOUND 0x00000001
 #define PIPE_ACCESS_OUTBOUND 0x00000002

@@ -456,7 +456,7 @@ typedef ADDRINFOA ADDRINFOT, *PADDRINFOT;
 #define EAI_FAIL WSANO_RECOVERY
 #define EAI_FAMILY WSAEAFNOSUPPORT
 #define EAI_MEMORY WSA_NOT_ENOUGH_MEMORY
-#define EAI_NODATA EAI_NONAME
+#define EAI_NODATA WSANO_DATA
 #define EAI_NONAME WSAHOST_NOT_FOUND
 #define EAI_SERVICE WSATYPE_NOT_FOUND
 #define EAI_SOCKTYPE WSAESOCKTNOSUPPORT
@@ -556,7 +556,6 @@ OVL_FN(int, getpeername, (SOCKET s, struct sockaddr *name, int *namelen));
 extern int ovl_ioctlsocket(SOCKET s, int cmd, u_long *argp);
 extern int ovl_select(int nfds, fd_set *readfds, fd_set *writefds, fd_set *exceptfds, const struct timeval *timeout);
 OVL_FN(int, WSAPoll, (LPWSAPOLLFD fdArray, ULONG fds, INT timeout));
-OVL_FN(int, WSADuplicateSocketA, (SOCKET s, DWORD dwProcessId, LPWSAPROTOCOL_INFOA lpProtocolInfo));
 #define WSADuplicateSocket WSADuplicateSocketA
 
 OVL_FN(int, WSARecv,
@@ -622,10 +621,6 @@ OVL_FN(void, freeaddrinfo, (PADDRINFOA pAddrInfo));
 OVL_FN(INT, getnameinfo,
        (const SOCKADDR *pSockaddr, int SockaddrLength, PCHAR pNodeBuffer, DWORD NodeBufferSize, PCHAR pServiceBuffer,
         DWORD ServiceBufferSize, INT Flags));
-OVL_FN(INT, GetAddrInfoW, (PCWSTR pNodeName, PCWSTR pServiceName, const ADDRINFOW *pHints, PADDRINFOW *ppResult));
-OVL_FN(void, FreeAddrInfoW, (PADDRINFOW pAddrInfo));
-OVL_FN(char *, gai_strerrorA, (int ecode));
-#define gai_strerror gai_strerrorA
 #define GetAddrInfoA getaddrinfo
 #define FreeAddrInfoA freeaddrinfo
 #define GetNameInfoA getnameinfo
@@ -708,6 +703,16 @@ static __inline__ __attribute__((unused)) int WSAHtons(SOCKET s, u_short hostsho
     *lpnetshort = htons(hostshort);
     return 0;
 }
+
+static __inline__ __attribute__((unused)) char *gai_strerrorA(int ecode)
+{
+    static __thread char text[256];
+    if (!FormatMessageA(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS | FORMAT_MESSAGE_MAX_WIDTH_MASK, NULL, (DWORD)ecode, 0, text,
+                        sizeof text, NULL))
+        snprintf(text, sizeof text, "error %d", ecode);
+    return text;
+}
+#define gai_strerror gai_strerrorA
 
 #define WSAMAKEASYNCREPLY(length, error) MAKELONG(length, error)
 #define WSAGETSELECTEVENT(lParam) LOWORD(lParam)

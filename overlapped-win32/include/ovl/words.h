@@ -48,7 +48,13 @@
 #define ovl_declspec_noinline __attribute__((noinline))
 #define ovl_declspec_nothrow __attribute__((nothrow))
 #define ovl_declspec_naked __attribute__((naked))
+#if defined(__cplusplus) && __cplusplus >= 201103L
+#define ovl_declspec_thread thread_local
+#elif defined(__cplusplus)
 #define ovl_declspec_thread __thread
+#else
+#define ovl_declspec_thread _Thread_local /* which may stand before `static` */
+#endif
 #define ovl_declspec_align(bytes) __attribute__((aligned(bytes)))
 #define ovl_declspec_deprecated(...) __attribute__((deprecated))
 #define ovl_declspec_selectany __attribute__((weak))
