@@ -88,6 +88,13 @@ impl Port {
     fn dequeue_alertably(&self, deadline: Option<Instant>) -> Outcome<Packet> {
         // The ring that the packets come from and the thread's own are two, and it can sleep in one.
         const PATIENCE: Duration = Duration::from_millis(1);
+        // A thread that has not dequeued here before runs its APCs first (P14).
+        if !self.raw.is_worker()
+            && !self.is_closed()
+            && raw::wait(Some(Instant::now()), true, || None::<()>) == Waited::Ran
+        {
+            return Err(Code::WAIT_IO_COMPLETION);
+        }
         loop {
             match self.dequeue(Some(Duration::ZERO)) {
                 Err(Code::WAIT_TIMEOUT) => {}

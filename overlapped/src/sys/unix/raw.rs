@@ -472,6 +472,11 @@ impl Port {
         self.0.dequeue_queued().map(Packet::new)
     }
 
+    /// Whether the calling thread has taken from it and is still its worker.
+    pub fn is_worker(&self) -> bool {
+        Worker::port().is_some_and(|port| Arc::ptr_eq(&port, &self.0))
+    }
+
     /// The calling thread is no longer a worker.
     pub fn leave(&self) {
         self.0.leave();
