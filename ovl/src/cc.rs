@@ -52,6 +52,13 @@ pub(crate) fn run(language: Language, options: &Compile) -> Result<u8> {
     Ok(status.code().map_or(1, |code| code as u8)) // a compiler that a signal ended has failed
 }
 
+/// Where programs for Windows are that come with the library.
+pub(crate) fn programs() -> Result<PathBuf> {
+    let headers = Home::find()?.headers;
+    let places = [headers.join("../tests/c"), headers.join("../../share/doc/overlapped-win32/examples")];
+    places.into_iter().find(|place| place.is_dir()).context("the examples of overlapped-win32 are not there")
+}
+
 /// What the arguments ask for.
 #[derive(Debug, Default)]
 struct Request {

@@ -239,6 +239,9 @@ pub(crate) struct Demo {
     /// Bytes in a message
     #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = message_size)]
     pub(crate) size: usize,
+    /// Compile servers in C that were written for Windows, as they are, and measure them beside ours
+    #[arg(long)]
+    pub(crate) win32: bool,
     /// Write the result as a web page, too: one file, with pictures, that needs nothing else
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,

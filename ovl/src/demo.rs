@@ -3,6 +3,8 @@
 mod chart;
 mod page;
 mod server;
+#[cfg_attr(windows, path = "demo/win32_windows.rs")]
+mod win32;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -39,11 +41,20 @@ pub(crate) fn run(options: &Demo) -> Result<u8> {
             rows.push(Row::measure(model, options, &interrupted)?);
         }
     }
-    say(&table(&rows));
-    rows.iter().filter(|row| !row.report.is_ok()).for_each(|row| say(&row.report.to_string()));
-    let well = rows.len() == Model::ALL.len() && rows.iter().all(|row| row.report.is_ok());
+    let win32 = match options.win32 {
+        true => win32::measure(options, &interrupted)?,
+        false => Vec::new(),
+    };
+    let all = || rows.iter().map(|row| (row.model.name(), row)).chain(win32.iter().map(|(name, row)| (*name, row)));
+    say(&table(all()));
+    all().map(|(_, row)| row).filter(|row| !row.report.is_ok()).for_each(|row| say(&row.report.to_string()));
+    let complete = rows.len() == Model::ALL.len() && (!options.win32 || win32.len() == win32::PROGRAMS);
+    let well = complete && all().all(|(_, row)| row.report.is_ok());
     if well {
         say(&explanation(&rows));
+        if options.win32 {
+            say(win32::EXPLANATION);
+        }
     } else if interrupted.load(Ordering::Relaxed) {
         say("Interrupted.");
     } else {
@@ -98,7 +109,10 @@ struct Row {
 
 impl Row {
     fn measure(model: Model, options: &Demo, interrupted: &AtomicBool) -> Result<Self> {
-        let server = Server::start(model)?;
+        Self::of(model, Server::start(model)?, options, interrupted)
+    }
+
+    fn of(model: Model, server: Server, options: &Demo, interrupted: &AtomicBool) -> Result<Self> {
         let load = cli::Load {
             address: server.address.clone(),
             connections: options.connections,
@@ -152,7 +166,7 @@ fn micros(us: Option<f64>) -> String {
     us.map_or_else(|| "-".to_owned(), text::micros)
 }
 
-fn table(rows: &[Row]) -> String {
+fn table<'a>(rows: impl Iterator<Item = (&'a str, &'a Row)>) -> String {
     let header = [
         "model",
         "messages/s",
@@ -163,9 +177,9 @@ fn table(rows: &[Row]) -> String {
         "bytes verified",
         "good for",
     ];
-    let cells = |row: &Row| {
+    let cells = |(name, row): (&str, &Row)| {
         vec![
-            row.model.name().to_owned(),
+            name.to_owned(),
             row.rate(),
             row.latency(|at| at.p50),
             row.latency(|at| at.p99),
@@ -175,7 +189,7 @@ fn table(rows: &[Row]) -> String {
             row.model.good_for().to_owned(),
         ]
     };
-    let mut table = report::table(&header, rows.iter().map(cells));
+    let mut table = report::table(&header, rows.map(cells));
     let last = table.column_mut(header.len() - 1).expect("as many columns as headers");
     last.set_cell_alignment(CellAlignment::Left);
     table.to_string()

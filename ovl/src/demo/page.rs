@@ -121,7 +121,8 @@ mod tests {
     use hdrhistogram::Histogram;
     use roxmltree::{Document, Node, ParsingOptions};
 
-    const OPTIONS: Demo = Demo { duration: Duration::from_millis(2500), connections: 64, size: 64, html: None };
+    const OPTIONS: Demo =
+        Demo { duration: Duration::from_millis(2500), connections: 64, size: 64, win32: false, html: None };
 
     /// A model that has shown latencies around `median_us`, with a tail, and a few that are far out.
     fn row(model: Model, median_us: f64, tail: f64, cpu_us: f64) -> Row {

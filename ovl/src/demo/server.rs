@@ -10,9 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::cli::Model;
 use crate::{platform, text};
 
-/// `ovl serve` on a free port of this machine.
+/// `ovl serve`, or another program, on a free port of this machine.
 pub(super) struct Server {
     child: Child,
+    /// SIGTERM ends it in good order.
+    is_ours: bool,
     pub(super) address: String,
 }
 
@@ -36,7 +38,34 @@ impl Server {
             bail!("the server of model {} did not start: {}", model.name(), complaint.trim());
         };
         child.stdout = Some(out.into_inner());
-        Ok(Self { child, address })
+        Ok(Self { child, is_ours: true, address })
+    }
+
+    #[cfg(unix)]
+    /// A program that takes a port for its argument, and says nothing when it listens.
+    pub(super) fn start_program(program: &std::path::Path) -> Result<Self> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let address =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("no free port")?;
+        // Ctrl-C is for it, too: it knows of no parent.
+        let child = Command::new(program)
+            .arg(address.port().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut server = Self { child, is_ours: false, address: address.to_string() };
+        let asked = Instant::now();
+        while std::net::TcpStream::connect(address).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("{} ended with {status}", program.display());
+            }
+            if asked.elapsed() > PATIENCE {
+                bail!("{} does not listen", program.display());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(server)
     }
 
     /// Processor time of all its threads, in user code and in the kernel.
@@ -51,6 +80,9 @@ impl Server {
     /// Ends it in good order.
     pub(super) fn stop(mut self) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(10);
+        if !self.is_ours {
+            return Ok(()); // it serves for ever, and is killed when it is dropped
+        }
         platform::ask_to_end(&mut self.child);
         let asked = Instant::now();
         loop {
