@@ -33,7 +33,7 @@ impl Object {
     pub(crate) fn signal(&self) -> Option<Arc<Signal>> {
         match self {
             Self::File(file) => Some(file.signal()),
-            Self::Port(_) => None,
+            Self::Port(port) => Some(Signal::of_port(&port.raw)),
             Self::Signal(signal) => Some(Arc::clone(signal)),
             Self::Thread(thread) => Some(thread.ended()),
         }

@@ -121,20 +121,14 @@ fn find(handle: HANDLE) -> Outcome<Arc<Port>> {
 /// Works with the port of a handle that this thread is likely to have used before.
 #[inline]
 fn with<R>(handle: HANDLE, work: impl FnOnce(&Port) -> Outcome<R>) -> Outcome<R> {
-    LAST.with_borrow_mut(|last| match last {
-        Some((known, port)) if *known == handle && !port.is_closed() => {}
-        _ => *last = None,
-    });
-    let port = LAST.with_borrow(|last| last.as_ref().map(|(_, port)| Arc::clone(port)));
-    let port = match port {
-        Some(port) => port,
-        None => {
-            let port = find(handle)?;
-            LAST.set(Some((handle, Arc::clone(&port))));
-            port
-        }
+    // Taken out meanwhile, so that nobody counts: what runs inside may ask for a port, too.
+    let port = match LAST.take() {
+        Some((known, port)) if known == handle && !port.is_closed() => port,
+        _ => find(handle)?,
     };
-    work(&port)
+    let done = work(&port);
+    LAST.set(Some((handle, port)));
+    done
 }
 
 fn timeout(ms: DWORD) -> Option<Duration> {

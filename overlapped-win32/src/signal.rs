@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Semaphore {
         most: i32,
     },
+    /// A completion port: signalled while packets are queued.
+    Port,
 }
 
 /// What can be waited for.
@@ -40,6 +42,7 @@ pub(crate) struct Signal {
     kind: Kind,
     /// Of a `Flag` whether it is set. The others' state is behind the lock.
     flag: AtomicBool,
+    port: Option<raw::Port>,
     /// How many wait, to be looked at without the lock.
     waiting: AtomicUsize,
     state: Mutex<State>,
@@ -58,7 +61,19 @@ impl Signal {
     pub(crate) fn new(kind: Kind, count: i32) -> Arc<Self> {
         let flag = AtomicBool::new(kind == Kind::Flag && count > 0);
         let state = State { count, owner: None, abandoned: false, waiters: Vec::new() };
-        Arc::new(Self { kind, flag, waiting: AtomicUsize::new(0), state: Mutex::new(state) })
+        Arc::new(Self { kind, flag, port: None, waiting: AtomicUsize::new(0), state: Mutex::new(state) })
+    }
+
+    /// Of a port. Nothing tells of it: who waits looks again and again.
+    pub(crate) fn of_port(port: &raw::Port) -> Arc<Self> {
+        let state = State { count: 0, owner: None, abandoned: false, waiters: Vec::new() };
+        Arc::new(Self {
+            kind: Kind::Port,
+            flag: AtomicBool::new(false),
+            port: Some(port.clone()),
+            waiting: AtomicUsize::new(0),
+            state: Mutex::new(state),
+        })
     }
 
     pub(crate) fn flag(set: bool) -> Arc<Self> {
@@ -100,6 +115,7 @@ impl Signal {
     fn is_free(&self, state: &State, me: ThreadId) -> bool {
         match self.kind {
             Kind::Flag => self.flag.load(SeqCst),
+            Kind::Port => self.port.as_ref().is_some_and(raw::Port::has_packets),
             Kind::Auto | Kind::Semaphore { .. } => state.count > 0,
             Kind::Mutex => state.count == 0 || state.owner == Some(me),
         }
@@ -108,7 +124,7 @@ impl Signal {
     /// Takes it, which is free. Returns whether it is a mutex that was abandoned.
     fn take(&self, state: &mut State, me: ThreadId) -> bool {
         match self.kind {
-            Kind::Flag => false,
+            Kind::Flag | Kind::Port => false,
             Kind::Auto | Kind::Semaphore { .. } => {
                 state.count -= 1;
                 false
@@ -253,10 +269,15 @@ pub(crate) fn wait(signals: &[Arc<Signal>], all: bool, deadline: Option<Instant>
         return answer(found);
     }
     let _entered = Entered::new(signals);
-    match raw::wait(deadline, alertable, look) {
-        Waited::Found(found) => answer(found),
-        Waited::Ran => WAIT_IO_COMPLETION,
-        Waited::TimeUp => WAIT_TIMEOUT,
+    let polls = signals.iter().any(|signal| signal.kind == Kind::Port);
+    loop {
+        let soon = polls.then(|| Instant::now() + Duration::from_millis(2));
+        match raw::wait(soon.into_iter().chain(deadline).min(), alertable, look) {
+            Waited::Found(found) => return answer(found),
+            Waited::Ran => return WAIT_IO_COMPLETION,
+            Waited::TimeUp if polls && deadline.is_none_or(|deadline| deadline > Instant::now()) => {}
+            Waited::TimeUp => return WAIT_TIMEOUT,
+        }
     }
 }
 
@@ -477,6 +498,7 @@ boundary! {
             Kind::Flag | Kind::Auto => signal.set(),
             Kind::Mutex => signal.release_mutex()?,
             Kind::Semaphore { .. } => _ = signal.release_semaphore(1)?,
+            Kind::Port => return Err(Code::INVALID_HANDLE),
         }
         Ok(wait(&[wait_on], false, deadline(ms), alertable != FALSE))
     }

@@ -83,6 +83,25 @@ static void p14_the_apc_wins_where_the_thread_has_not_dequeued_before(void)
     CloseHandle(port);
 }
 
+static DWORD WINAPI posts_later(void *port)
+{
+    Sleep(50);
+    PostQueuedCompletionStatus((HANDLE)port, 1, 2, NULL);
+    return 0;
+}
+
+static void p17_a_port_can_be_waited_for(void)
+{
+    HANDLE port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 0);
+    EQUAL(WaitForSingleObject(port, 20), WAIT_TIMEOUT);
+    CloseHandle(CreateThread(NULL, 0, posts_later, port, 0, NULL));
+    EQUAL(WaitForSingleObject(port, 5000), WAIT_OBJECT_0);
+    EQUAL(WaitForSingleObject(port, 0), WAIT_OBJECT_0);
+    EQUAL(packets_in(port, 0), 1); /* none was consumed */
+    EQUAL(WaitForSingleObject(port, 0), WAIT_TIMEOUT);
+    CloseHandle(port);
+}
+
 static void c06_c07_notification_modes(void)
 {
     SOCKET a, b;
@@ -377,6 +396,7 @@ int main(void)
     use_all();
     RUN(p06_a_worker_that_blocks_in_its_handler_is_replaced);
     RUN(p14_the_apc_wins_where_the_thread_has_not_dequeued_before);
+    RUN(p17_a_port_can_be_waited_for);
     RUN(c06_c07_notification_modes);
     RUN(c12_the_array_of_buffers_is_taken_by_the_call);
     RUN(c14_waiting_for_a_result_with_a_limit);

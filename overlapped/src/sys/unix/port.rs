@@ -556,6 +556,15 @@ impl Port {
         self.somebody_waits() && self.sched.lock().waiters.iter().any(|waiter| waiter.lane().is_none())
     }
 
+    /// Whether there is a packet to be taken.
+    pub(super) fn has_packets(&self) -> bool {
+        let ended = |lane: &Lane| {
+            lane.reap(); // it may be a wake-up only
+            lane.ready_len() > 0
+        };
+        self.posted_len.load(Ordering::SeqCst) > 0 || self.lanes.iter().any(ended)
+    }
+
     pub(crate) fn leave(self: &Arc<Self>) {
         Worker::leave(self);
     }

@@ -472,6 +472,11 @@ impl Port {
         self.0.dequeue_queued().map(Packet::new)
     }
 
+    /// Whether there is a packet to be taken.
+    pub fn has_packets(&self) -> bool {
+        self.0.has_packets()
+    }
+
     /// Whether the calling thread has taken from it and is still its worker.
     pub fn is_worker(&self) -> bool {
         Worker::port().is_some_and(|port| Arc::ptr_eq(&port, &self.0))
