@@ -310,3 +310,28 @@ fn a_program_runs_with_the_shared_library() {
     load(&server, 8, "64", "1");
     assert!(server.is_running());
 }
+
+/// What `install.sh` puts somewhere is enough: for `ovl` there, and for a plain compiler that pkg-config tells what it needs.
+#[test]
+fn what_is_installed_serves_without_the_build_tree() {
+    let bench = Bench::new("install");
+    let prefix = bench.path("prefix");
+    let libraries = PathBuf::from(OVL).with_file_name("deps");
+    output_of(Command::new(sources().join("../../install.sh")).arg(&prefix).arg(libraries));
+
+    let examples = prefix.join("share/doc/overlapped-win32/examples");
+    let program = bench.path("by-ovl");
+    let mut ovl = Command::new(prefix.join("bin/ovl"));
+    output_of(ovl.args(["cc", "-v"]).arg(examples.join("IOCPEchoServ.c")).arg("-o").arg(&program).env("CC", "cc"));
+    load(&Server::start(&program), 4, "64", "1");
+
+    if has("pkg-config").is_none() {
+        return;
+    }
+    let program = bench.path("by-pkg-config");
+    let line = "cc $1 -o $2 $(pkg-config --cflags --libs overlapped-win32) -Wl,-rpath,$(pkg-config --variable=libdir overlapped-win32)";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line, "sh"]).arg(examples.join("CmplRouEchoServ.c")).arg(&program);
+    output_of(shell.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")));
+    load(&Server::start(&program), 4, "64", "1");
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs the library, its headers, a pkg-config file, the examples and `ovl`:
+#
+#     overlapped-win32/install.sh /usr/local            builds first, as `cargo build --release` does
+#     overlapped-win32/install.sh PREFIX DIRECTORY      takes what lies in DIRECTORY, where cargo has put it
+#
+# DESTDIR is put before the prefix, for who makes packages.
+set -euo pipefail
+
+prefix=${1:?"usage: overlapped-win32/install.sh PREFIX [DIRECTORY]"}
+here=$(cd "$(dirname "$0")" && pwd)
+if [[ $# -gt 1 ]]; then
+    built=$(cd "$2" && pwd)
+else
+    (cd "$here/.." && cargo build --release --locked -p overlapped-win32 -p ovl)
+    built=$(cd "${CARGO_TARGET_DIR:-$here/../target}" && pwd)/release
+fi
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$here/../Cargo.toml" | head -n 1)
+to=${DESTDIR:-}$prefix
+include=$to/include/overlapped-win32
+examples=$to/share/doc/overlapped-win32/examples
+
+install -d "$to/bin" "$to/lib/pkgconfig" "$include/ovl" "$examples"
+install -m 644 "$here"/include/*.h "$include"
+install -m 644 "$here"/include/ovl/*.h "$include/ovl"
+install -m 644 "$here"/tests/c/*EchoServ.c "$here"/tests/c/echo_client.c "$examples"
+install -m 644 "$built/liboverlapped_win32.a" "$to/lib"
+install -m 755 "$built/liboverlapped_win32.so" "$to/lib"
+if [[ -x $built/ovl ]]; then install -m 755 "$built/ovl" "$to/bin"; elif [[ -x $built/../ovl ]]; then install -m 755 "$built/../ovl" "$to/bin"; fi
+
+# The usual spellings, for who does not compile with `ovl cc`, which finds all.
+for name in Windows WINDOWS WinSock2 Winsock2 WINSOCK2 WinSock Winsock WS2tcpip Ws2tcpip WS2TCPIP MSWSock Mswsock MSWSOCK MsWSock WinBase \
+    WinDef WinNT WinError WinUser Process Tchar TCHAR Conio Strsafe StrSafe Synchapi Ws2def MSTcpIP Mstcpip; do
+    ln -sf "${name,,}.h" "$include/$name.h"
+done
+
+cat >"$to/lib/pkgconfig/overlapped-win32.pc" <<END
+prefix=$prefix
+includedir=\${prefix}/include/overlapped-win32
+libdir=\${prefix}/lib
+
+Name: overlapped-win32
+Description: Win32's overlapped I/O, sockets and threads on Linux
+Version: $version
+Cflags: -isystem \${includedir} -include \${includedir}/ovl/prelude.h -fno-strict-aliasing -fwrapv -fms-extensions -U_FORTIFY_SOURCE
+Libs: -L\${libdir} -loverlapped_win32
+Libs.private: -lpthread -ldl -lm
+END
+echo "overlapped-win32 $version is in $to"
