@@ -73,7 +73,6 @@ pub mod fs;
 pub mod net;
 mod operation;
 mod port;
-#[cfg(unix)]
 #[doc(hidden)]
 pub mod raw;
 mod sync;

@@ -68,5 +68,8 @@ impl EngineKind {
     }
 }
 
+/// Nobody needs the C face where the real one is.
+#[cfg(not(unix))]
+pub(crate) mod raw {}
 #[cfg(unix)]
 pub(crate) use unix::raw;
