@@ -303,7 +303,9 @@ impl File {
             let code = if call.winsock { status::winsock(status) } else { status::win32(status) };
             let code = if status == status::SUCCESS { 0 } else { code.0 };
             // SAFETY: the caller gave it for this.
-            let apc = move || unsafe { routine(code, bytes as DWORD, address as *mut Overlapped, 0) };
+            let apc = move || {
+                thread::inside(|| unsafe { routine(code, bytes as DWORD, address as *mut Overlapped, 0) });
+            };
             raw::Thread::current().queue(Box::new(apc));
             return Ok(());
         }
@@ -461,7 +463,7 @@ impl Listener for Heard {
         };
         let bytes = if code == 0 { end.moved() } else { 0 };
         // SAFETY: the caller gave it for this.
-        unsafe { routine(code, bytes as DWORD, overlapped as *mut Overlapped, 0) };
+        thread::inside(|| unsafe { routine(code, bytes as DWORD, overlapped as *mut Overlapped, 0) });
     }
 }
 

@@ -15,6 +15,7 @@ use crate::handle::lock;
 use crate::overlapped::Overlapped;
 use crate::port::Port;
 use crate::status;
+use crate::thread;
 use crate::types::*;
 
 /// `WT_EXECUTELONGFUNCTION` and the like make no difference.
@@ -120,13 +121,13 @@ impl Pool {
                     self.posted.fetch_sub(1, SeqCst);
                     // SAFETY: `submit` made it, and a packet is taken once.
                     let job = unsafe { Box::from_raw(packet.overlapped as *mut Job) };
-                    job();
+                    thread::inside(job);
                 }
                 Meaning::Bound(routine) => {
                     self.staff();
                     let code = code_of(packet.status);
                     // SAFETY: the program gave it for this.
-                    unsafe { routine(code, packet.bytes, packet.overlapped as *mut Overlapped) };
+                    thread::inside(|| unsafe { routine(code, packet.bytes, packet.overlapped as *mut Overlapped) });
                 }
                 Meaning::Io(io) => {
                     self.staff();

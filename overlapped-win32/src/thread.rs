@@ -77,6 +77,8 @@ struct Here {
 
 thread_local! {
     static HERE: Here = const { Here { thread: RefCell::new(None), files: RefCell::new(Vec::new()) } };
+    /// Routines and APCs of the program's that are running, one inside the other.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
     /// What it was told to end with.
     static CODE: Cell<DWORD> = const { Cell::new(0) };
 }
@@ -111,6 +113,13 @@ pub(crate) fn remember(file: &Arc<File>) {
 
 impl Drop for Here {
     fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Here {
+    /// The thread ends: cancels what it has started, and says that it has ended. Once.
+    fn leave(&self) {
         let me = self.thread.borrow().as_ref().map(|thread| thread.raw.id());
         for file in self.files.take().iter().filter_map(Weak::upgrade) {
             file.desert(me.unwrap_or_else(signal::this_thread));
@@ -222,6 +231,19 @@ pub(crate) fn of_handle(handle: HANDLE) -> Outcome<Arc<Thread>> {
     }
 }
 
+/// Calls a routine or APC of the program's.
+pub(crate) fn inside<R>(call: impl FnOnce() -> R) -> R {
+    struct Left;
+    impl Drop for Left {
+        fn drop(&mut self) {
+            INSIDE.set(INSIDE.get() - 1);
+        }
+    }
+    INSIDE.set(INSIDE.get() + 1);
+    let _left = Left;
+    call()
+}
+
 /// An APC of the program's.
 type Apc = unsafe extern "C" fn(usize);
 
@@ -231,6 +253,16 @@ type Apc = unsafe extern "C" fn(usize);
 /// As `ExitThread`.
 unsafe fn exit(code: DWORD) -> ! {
     CODE.set(code);
+    if INSIDE.get() > 0 {
+        // The library waits below, and what it holds there must not be unwound. The thread has ended for all who look; what is left of it
+        // sleeps until the process ends.
+        HERE.with(Here::leave);
+        raw::wait(Some(std::time::Instant::now()), false, || None::<()>); // so that its cancels are seen
+        loop {
+            // SAFETY: no arguments.
+            unsafe { libc::pause() };
+        }
+    }
     // SAFETY: the frames of this library between here and `begin` have nothing to drop.
     unsafe { pthread_exit(std::ptr::null_mut()) }
 }
@@ -364,8 +396,11 @@ boundary! {
     fn ovl_QueueUserAPC(apc: Option<Apc>, handle: HANDLE, data: usize) -> DWORD, else (0) {
         let thread = of_handle(handle)?;
         let apc = apc.ok_or(Code::INVALID_PARAMETER)?;
+        if thread.code.load(SeqCst) != STILL_ACTIVE {
+            return Err(Code::GEN_FAILURE);
+        }
         // SAFETY: the caller gave it for this.
-        let queued = thread.raw.queue(Box::new(move || unsafe { apc(data) }));
+        let queued = thread.raw.queue(Box::new(move || inside(|| unsafe { apc(data) })));
         if queued { Ok(1) } else { Err(Code::GEN_FAILURE) }
     }
 }

@@ -218,6 +218,30 @@ static void r09_a_plain_receive_that_waits_runs_apcs_and_goes_on(void)
     closesocket(b);
 }
 
+static VOID CALLBACK apc_ends_the_thread(ULONG_PTR code)
+{
+    ExitThread((DWORD)code);
+}
+
+static DWORD WINAPI ends_in_an_apc(void *unused)
+{
+    (void)unused;
+    QueueUserAPC(apc_ends_the_thread, GetCurrentThread(), 17);
+    SleepEx(5000, TRUE);
+    return 18;
+}
+
+static void e04_a_thread_may_end_inside_an_apc(void)
+{
+    DWORD code = 0;
+    HANDLE thread = CreateThread(NULL, 0, ends_in_an_apc, NULL, 0, NULL);
+    EQUAL(WaitForSingleObject(thread, 5000), WAIT_OBJECT_0);
+    CHECK(GetExitCodeThread(thread, &code));
+    EQUAL(code, 17);
+    FAILS(QueueUserAPC(apc_sets, thread, 1) == 0, ERROR_GEN_FAILURE);
+    CloseHandle(thread);
+}
+
 static SOCKET theirs[2];
 static OVERLAPPED of_thread[2];
 static char into[2][4];
@@ -475,6 +499,7 @@ int main(void)
     RUN(e02_mutexes_and_semaphores);
     RUN(e02_a_mutex_whose_owner_ends_is_abandoned);
     RUN(e04_a_thread_handle_is_signalled_at_its_exit_and_keeps_the_code);
+    RUN(e04_a_thread_may_end_inside_an_apc);
     RUN(c09_the_event_is_reset_at_the_start_and_set_at_the_end);
     RUN(c09_without_an_event_the_handle_is_signalled);
     RUN(c15_the_winsock_result_checks_the_socket_first);
