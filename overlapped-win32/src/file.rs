@@ -302,8 +302,8 @@ impl File {
             let address = call.overlapped as usize;
             let code = if call.winsock { status::winsock(status) } else { status::win32(status) };
             let code = if status == status::SUCCESS { 0 } else { code.0 };
-            // SAFETY: the caller gave it for this.
             let apc = move || {
+                // SAFETY: the caller gave it for this.
                 thread::inside(|| unsafe { routine(code, bytes as DWORD, address as *mut Overlapped, 0) });
             };
             raw::Thread::current().queue(Box::new(apc));
