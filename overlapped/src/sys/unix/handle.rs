@@ -117,13 +117,7 @@ pub(super) fn count(result: i32) -> Result<usize> {
 
 impl Handle {
     pub(crate) fn new(fd: Descriptor, kind: Kind) -> Arc<Self> {
-        // Overlapped operations wait whatever the descriptor's mode; io_uring would answer EAGAIN on a non-blocking one. What is no
-        // descriptor shows with its first operation.
-        if let Ok(flags) = rustix::fs::fcntl_getfl(&fd)
-            && flags.contains(OFlags::NONBLOCK)
-        {
-            let _ = rustix::fs::fcntl_setfl(&fd, flags - OFlags::NONBLOCK);
-        }
+        let_block(&fd);
         Arc::new(Self {
             id: LAST_ID.fetch_add(1, SeqCst) + 1,
             association: OnceLock::new(),
@@ -165,6 +159,12 @@ impl Handle {
         // What it has received and nobody has asked for stays with it, as a line at rest.
         for direction in [Direction::Receive, Direction::Send] {
             thread::rest(handle, direction)?;
+        }
+        // Accepts on readiness have set it otherwise.
+        if handle.kind == Kind::Listener
+            && let Some(fd) = &handle.cold.lock().fd
+        {
+            let_block(fd);
         }
         let _ = handle.association.set(Association { port: Arc::clone(port), key }); // it is free
         Ok(())
@@ -960,6 +960,16 @@ impl Drop for Handle {
             });
             drop(rest);
         }
+    }
+}
+
+/// Overlapped operations wait whatever the descriptor's mode; io_uring would answer EAGAIN on a non-blocking one. What is no descriptor
+/// shows with its first operation.
+fn let_block(fd: &OwnedFd) {
+    if let Ok(flags) = rustix::fs::fcntl_getfl(fd)
+        && flags.contains(OFlags::NONBLOCK)
+    {
+        let _ = rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK);
     }
 }
 
