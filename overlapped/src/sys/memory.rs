@@ -22,6 +22,7 @@ enum Owner {
     /// Number `index` of a pool.
     Pool { pool: Arc<Pool>, index: u32 },
     /// Somebody else, who keeps them alive and untouched as long as this lives. Never grows, never freed.
+    #[cfg_attr(windows, allow(dead_code, reason = "the C face is for Linux"))]
     Borrowed,
 }
 
@@ -53,6 +54,7 @@ impl Memory {
     ///
     /// # Safety
     /// They stay where they are, and nobody else writes to them (or reads what is written), as long as this lives.
+    #[cfg_attr(windows, allow(dead_code, reason = "the C face is for Linux"))]
     pub(crate) unsafe fn borrowed(start: *mut u8, len: usize, capacity: usize) -> Self {
         let start = NonNull::new(start).unwrap_or(NonNull::dangling());
         Self { start, len, capacity, owner: Owner::Borrowed }

@@ -81,7 +81,10 @@ const LOOSE: usize = 2;
 
 fn line_of(operation: &Operation) -> usize {
     match operation {
-        Operation::Recv { .. } | Operation::RecvPooled { .. } | Operation::RecvFrom { .. } => RECEIVES,
+        Operation::Recv { .. }
+        | Operation::RecvPooled { .. }
+        | Operation::RecvFrom { .. }
+        | Operation::RecvVectored { .. } => RECEIVES,
         Operation::Connect { .. }
         | Operation::Send { .. }
         | Operation::SendVectored { .. }

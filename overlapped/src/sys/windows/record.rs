@@ -236,6 +236,7 @@ impl Record {
                 let len = storage.size_of();
                 self.address = Some(Box::new(Address { storage, len }));
             }
+            Operation::RecvVectored { .. } => return Err(Error::NOT_SUPPORTED), // the C face's; there it is for Linux
             Operation::SendTo { buffer, address } => {
                 self.buffers = pieces(std::slice::from_ref(buffer), &mut self.joined);
                 self.address = Some(Address::of(**address));
@@ -325,6 +326,7 @@ impl Record {
                     Called::new(written != 0, bytes)
                 }
                 Operation::Sync { .. } => Called::Failed(Error::INVALID_HANDLE), // not a file
+                Operation::RecvVectored { .. } => Called::Failed(Error::NOT_SUPPORTED),
             }
         }
     }
@@ -395,7 +397,7 @@ impl Record {
                     Ok(()) => Step::Done(Err(Error::IO_DEVICE)),
                 }
             }
-            (Operation::Sync { .. }, Ok(())) => Step::Done(Ok(0)),
+            (Operation::Sync { .. } | Operation::RecvVectored { .. }, Ok(())) => Step::Done(Ok(0)),
             (_, Err(error)) => Step::Done(Err(error)),
         };
         (request, step)
