@@ -100,7 +100,7 @@ struct Line {
     queued: VecDeque<Box<Request>>,
     in_kernel: Vec<Issue>,
     /// What was received and nobody wanted, by where it stood in the stream.
-    held: BTreeMap<u64, Piece>,
+    held: BTreeMap<(u64, u64), Piece>,
     position: u64,
     /// The end of a receive is being told; what it brought may come back.
     telling: bool,
@@ -521,7 +521,7 @@ impl Handle {
         if which == RECEIVES {
             let line = &mut state.lines[RECEIVES];
             line.position += 1;
-            request.in_flight.position = line.position;
+            request.in_flight.position = (line.position, 0);
             if !line.held.is_empty() && !line.telling {
                 // What came back in the meantime stands before what it has brought, or before the end.
                 let mut ended = request.end(result);
@@ -804,21 +804,21 @@ impl Line {
         self.queued.is_empty() && self.in_kernel.is_empty()
     }
 
-    fn first_held(&self) -> u64 {
+    fn first_held(&self) -> (u64, u64) {
         *self.held.first_key_value().expect("something is held").0
     }
 
     /// Fills a buffer with bytes that are held, and says how many.
     fn fill(&mut self, buffer: &mut Buffer) -> usize {
         buffer.clear();
-        while let Some(mut first) = self.held.first_entry()
-            && buffer.len() < buffer.capacity()
+        while buffer.len() < buffer.capacity()
+            && let Some(((receive, at), mut piece)) = self.held.pop_first()
         {
-            let bytes = &mut first.get_mut().bytes;
-            let room = bytes.len().min(buffer.capacity() - buffer.len());
-            buffer.0.append(&bytes.drain(..room).collect::<Vec<_>>());
-            if bytes.is_empty() {
-                first.remove();
+            let taken = piece.bytes.len().min(buffer.capacity() - buffer.len());
+            buffer.0.append(&piece.bytes.drain(..taken).collect::<Vec<_>>());
+            if !piece.bytes.is_empty() {
+                // Under a place of its own: what was taken may come back, and stands before it then.
+                self.held.insert((receive, at + taken as u64), piece);
             }
         }
         buffer.len()
@@ -832,12 +832,7 @@ impl Line {
             (Operation::RecvFrom { buffer, from }, Ok(_) | Err(Error::MORE_DATA)) => (buffer, from.take()),
             _ => return false,
         };
-        let new = buffer.iter().copied();
-        match self.held.get_mut(&position) {
-            // A part of this piece was handed out: it goes before the rest.
-            Some(piece) => piece.bytes = new.chain(piece.bytes.drain(..)).collect(),
-            None => drop(self.held.insert(position, Piece { bytes: new.collect(), from })),
-        }
+        self.held.insert(position, Piece { bytes: buffer.iter().copied().collect(), from });
         buffer.clear();
         true
     }

@@ -90,8 +90,8 @@ pub(crate) enum Way {
 #[allow(unreachable_pub, reason = "a field of a type that a sealed trait names")]
 pub struct InFlight {
     deadline: Option<Instant>,
-    /// Where what it received stands in the stream.
-    position: u64,
+    /// Where what it received stands in the stream: the receive that brought it, and the byte of that.
+    position: (u64, u64),
 }
 
 /// Whether `code`, the system's, is the failure that has these numbers: Win32's, or Winsock's.
