@@ -234,6 +234,7 @@ impl Pool {
 
     /// Takes a free buffer.
     #[inline]
+    #[cfg_attr(windows, allow(dead_code, reason = "only rings are given buffers beforehand"))]
     pub(crate) fn take_one(&self) -> Option<u32> {
         self.free.lock().pop()
     }
