@@ -56,7 +56,7 @@ fn report(panic: &dyn Any) {
 /// Functions for C. `else` is what one returns when its body gives an error, which becomes the last error; with `winsock` success sets
 /// that to 0. Without `else` the body gives the value itself, and a fault the default one.
 ///
-/// ```ignore
+/// ```text
 /// boundary! {
 ///     /// `CloseHandle`.
 ///     fn ovl_CloseHandle(handle: HANDLE) -> BOOL, else (FALSE) {
