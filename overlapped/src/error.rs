@@ -218,9 +218,13 @@ impl Error {
     }
 }
 
+/// Of a code that is not Windows' (the customer's bit of an NTSTATUS, bit 29).
+const OWN: u32 = 0x2000_0000;
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.row(), self.raw_os_error()) {
+            (Some(row), _) if self.0 & OWN != 0 => f.write_str(row.text),
             (Some(row), _) => write!(f, "{} (Win32 error {})", row.text, self.0),
             (None, Some(errno)) => io::Error::from_raw_os_error(errno).fmt(f),
             (None, None) => write!(f, "Win32 error {}", self.0),
