@@ -293,8 +293,9 @@ impl Compiler {
             Language::C => ("CC", "cc"),
             Language::Cxx => ("CXX", "c++"),
         };
-        let chosen =
-            env::var(variable).ok().filter(|chosen| !chosen.trim().is_empty()).unwrap_or_else(|| usual.to_owned());
+        // `CC="ovl cc" make` puts it into our environment, too: we are not the compiler that we look for.
+        let chosen = env::var(variable).ok().filter(|chosen| !chosen.trim().is_empty() && !is_this_tool(chosen));
+        let chosen = chosen.unwrap_or_else(|| usual.to_owned());
         let mut words = chosen.split_whitespace().map(OsString::from);
         let program = words.next().unwrap_or_else(|| usual.into());
         let mut compiler = Self { program, arguments: words.collect(), language, is_clang: false, major: 0 };
@@ -365,6 +366,13 @@ impl Compiler {
         }
         flags
     }
+}
+
+/// Whether a command, such as `CC` holds, runs this program.
+fn is_this_tool(command: &str) -> bool {
+    let program = command.split_whitespace().next().map(Path::new).and_then(Path::file_name);
+    let this = env::current_exe().ok().and_then(|path| path.file_name().map(OsStr::to_owned));
+    program.is_some() && (program == this.as_deref() || program == Some(OsStr::new("ovl")))
 }
 
 /// The sources, and what they include.
@@ -559,6 +567,12 @@ mod tests {
         let text = "\u{feff}#include <WinSock2.h>\r\n  # include\t\"..\\Common\\X.h\" // x\n#include MACRO\nint include;\n#include<a.h>";
         let names: Vec<_> = includes(text).map(|include| (include.name, include.quoted)).collect();
         assert_eq!(names, [("WinSock2.h", false), ("..\\Common\\X.h", true), ("a.h", false)]);
+    }
+
+    #[test]
+    fn the_tool_does_not_take_itself_for_the_compiler() {
+        assert!(is_this_tool("ovl cc") && is_this_tool("/usr/local/bin/ovl c++"));
+        assert!(!is_this_tool("ccache gcc") && !is_this_tool("") && !is_this_tool("/opt/ovl/gcc"));
     }
 
     #[test]
