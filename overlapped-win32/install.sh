@@ -22,10 +22,9 @@ include=$to/include/overlapped-win32
 examples=$to/share/doc/overlapped-win32/examples
 
 install -d "$to/bin" "$to/lib/pkgconfig" "$include/ovl" "$examples"
-cd "$here"
-install -m 644 include/*.h "$include"
-install -m 644 include/ovl/*.h "$include/ovl"
-install -m 644 tests/c/*EchoServ.c tests/c/echo_client.c "$examples"
+install -m 644 "${here}/include/"*.h "$include"
+install -m 644 "${here}/include/ovl/"*.h "$include/ovl"
+install -m 644 "${here}/tests/c/"*EchoServ.c "${here}/tests/c/echo_client.c" "$examples"
 install -m 644 "$built/liboverlapped_win32.a" "$to/lib"
 install -m 755 "$built/liboverlapped_win32.so" "$to/lib"
 if [[ -x $built/ovl ]]; then install -m 755 "$built/ovl" "$to/bin"; elif [[ -x $built/../ovl ]]; then install -m 755 "$built/../ovl" "$to/bin"; fi
