@@ -1,5 +1,7 @@
 //! Both engines in one process.
 
+#![cfg(unix)] // Windows has one engine.
+
 mod common;
 
 use std::io::Write;

@@ -2,6 +2,8 @@
 //!
 //! Alone in this file: what a process pretends, it pretends for good.
 
+#![cfg(unix)] // about Linux.
+
 mod common;
 
 use common::*;
