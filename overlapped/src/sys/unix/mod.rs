@@ -41,7 +41,7 @@ pub(crate) enum Way {
     /// Whoever looks into the cell. `home`: the lane of the thread that fills it.
     Cell { home: u32, cell: Arc<Cell> },
     /// A listener of the C face, which says at the end where that goes.
-    Raw(raw::Raw),
+    Raw(Box<raw::Raw>), // boxed, so that the others stay small
 }
 
 impl Way {

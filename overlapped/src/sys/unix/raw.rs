@@ -337,7 +337,7 @@ impl Handle {
             Home::Here => Some(thread::equipped_here()?),
             Home::Reaper => Some(thread::reaper()?.id),
         };
-        let way = Way::Raw(Raw { listener, tag, home, next: Next::Nothing, eager });
+        let way = Way::Raw(Box::new(Raw { listener, tag, home, next: Next::Nothing, eager }));
         // SAFETY: the caller's promise.
         let operation = unsafe { operation.borrow() };
         self.0.start(operation, timeout, way).map_err(|(error, _)| error)

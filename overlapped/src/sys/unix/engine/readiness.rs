@@ -287,7 +287,7 @@ impl Readiness {
 
     /// Tries a request; if it would wait, notes what it waits for. The request must stay where it is, in its owner's hands, until its
     /// completion has been reaped.
-    #[inline]
+    #[inline(never)] // io_uring's stands in its place where that is hot
     pub(crate) fn start(&self, queues: &mut Queues, token: Token, request: &mut Request, fd: RawFd, _drained: bool) {
         let entry = queues.entry(request);
         queues.in_flight += 1;
@@ -450,7 +450,7 @@ impl Readiness {
     }
 
     /// Takes the next end. Tries what is ready until there is one.
-    #[inline]
+    #[inline(never)] // as above
     pub(crate) fn next(&self, queues: &mut Queues) -> Option<Completion> {
         let completion = loop {
             if queues.todo.is_empty() && self.shared.inbox_len.load(Ordering::SeqCst) > 0 {
