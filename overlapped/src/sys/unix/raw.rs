@@ -9,10 +9,9 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lane::Item;
 use super::line::Direction;
 use super::request::{Message, Step, vector};
-use super::thread::{self, Outcome, with_desk, with_lane};
+use super::thread::{self, Outcome, with_desk};
 use super::worker::Worker;
 use super::{Way, monitor};
 use crate::sys::memory::Memory;
@@ -154,19 +153,7 @@ pub(super) fn tell_elsewhere(mut ended: Ended) {
     match next {
         Next::Packet | Next::Nothing => {} // of a port that is closed
         Next::Run => listener.run(&mut End { request: &mut ended, tag }),
-        Next::Apc(home) => {
-            let mut ended = Some(ended);
-            with_lane(home, |lane| {
-                lane.work(|books| {
-                    if !books.ended
-                        && let Some(ended) = ended.take()
-                    {
-                        books.queue(Item::Ended(ended));
-                    }
-                });
-                lane.nudge();
-            }); // if it was not taken, that thread has ended
-        }
+        Next::Apc(home) => drop(thread::queue_to(home, ended)), // given back: that thread has ended
     }
 }
 

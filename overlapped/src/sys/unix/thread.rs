@@ -103,6 +103,22 @@ pub(super) fn with_desk<R>(work: impl FnOnce(&Desk) -> R) -> R {
     done.expect("one of the two has worked")
 }
 
+/// Queues the end of an operation to the thread of a lane. Gives it back if that thread has ended.
+pub(super) fn queue_to(lane: u32, ended: Ended) -> Option<Ended> {
+    let mut ended = Some(ended);
+    with_lane(lane, |lane| {
+        lane.work(|books| {
+            if !books.ended
+                && let Some(ended) = ended.take()
+            {
+                books.queue(Item::Ended(ended));
+            }
+        });
+        lane.nudge();
+    });
+    ended
+}
+
 /// Tells the end of an operation where it is wanted.
 pub(super) fn tell(ended: Ended) {
     match &ended.way {
@@ -113,18 +129,7 @@ pub(super) fn tell(ended: Ended) {
         }
         Way::Routine { home, .. } => {
             let home = *home;
-            let mut ended = Some(ended);
-            with_lane(home, |lane| {
-                lane.work(|books| {
-                    if !books.ended
-                        && let Some(ended) = ended.take()
-                    {
-                        books.queue(Item::Ended(ended));
-                    }
-                });
-                lane.nudge();
-            });
-            if let Some(ended) = ended {
+            if let Some(ended) = queue_to(home, ended) {
                 Handle::take_back(ended); // the thread has ended
             }
         }

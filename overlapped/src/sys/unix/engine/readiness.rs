@@ -628,7 +628,7 @@ impl Queues {
 
     #[inline]
     pub(crate) fn chosen(&mut self, group: u16, pool: Arc<Pool>, index: u16, result: i32) -> Option<Buffer> {
-        debug_assert!(Arc::ptr_eq(&self.pools[usize::from(group)], &pool), "a group belongs to one pool");
+        assert!(Arc::ptr_eq(&self.pools[usize::from(group)], &pool), "a group belongs to one pool");
         // SAFETY: `Socket::attempt` took this index out of this pool, for this completion.
         let mut memory = unsafe { Memory::from_pool(pool, u32::from(index)) };
         if result <= 0 {
