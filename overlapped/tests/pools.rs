@@ -364,7 +364,8 @@ fn buffers_of_a_pool_never_alias() {
     });
 }
 
-/// The standing receive of one pool must not serve a receive that wants a buffer of another.
+/// Each change of pool ends a standing receive, which may have taken something in by then. (That its buffers are not taken for those of the
+/// other pool shows on threads' own rings: `x02_cancels_that_race_…`.)
 #[test]
 fn receives_of_one_stream_may_use_several_pools_in_turn() {
     const BYTES: usize = 20_000;
