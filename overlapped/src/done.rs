@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream, UdpSocket};
-use crate::sys::{Ended, Operation};
+use crate::sys::{Ended, Operation, outcome};
 use crate::{Buffer, Error, Result};
 
 /// An end of an operation.
@@ -48,26 +48,26 @@ ends! {
     /// A connection came in ([`TcpListener::accept`]).
     Accepted { listener: TcpListener, result: Result<TcpStream>, } from ended, Operation::Accept { accepted, .. } => Self {
         listener: TcpListener::of(ended.handle),
-        result: ended.result.map(|_| TcpStream::from_fd(accepted.expect("an accept that succeeded brings a socket"))),
+        result: outcome(ended.error, ended.moved).map(|_| TcpStream::from_fd(accepted.expect("an accept that succeeded brings a socket"))),
     };
     /// [`TcpStream::connect`] ended.
     Connected { conn: TcpStream, result: Result<()>, } from ended, Operation::Connect { .. } => Self {
         conn: TcpStream::of(ended.handle),
-        result: ended.result.map(drop),
+        result: outcome(ended.error, ended.moved).map(drop),
     };
     /// Bytes came in. `Ok(0)`: the peer has shut its sending half (or the buffer had no room).
     Received { conn: TcpStream, buffer: Buffer, result: Result<usize>, }
     from ended, Operation::Recv { buffer } | Operation::RecvPooled { buffer, .. } => Self {
         conn: TcpStream::of(ended.handle),
         buffer,
-        result: ended.result,
+        result: outcome(ended.error, ended.moved),
     };
     /// All of `buffer` was accepted by the system, or `result` is an error and the first `sent` bytes were.
     Sent { conn: TcpStream, buffer: Buffer, sent: usize, result: Result<usize>, } from ended, Operation::Send { buffer } => Self {
         conn: TcpStream::of(ended.handle),
         buffer,
         sent: ended.moved,
-        result: ended.result,
+        result: outcome(ended.error, ended.moved),
     };
     /// As [`Sent`], for [`TcpStream::send_vectored`].
     SentVectored { conn: TcpStream, buffers: Vec<Buffer>, sent: usize, result: Result<usize>, }
@@ -75,7 +75,7 @@ ends! {
         conn: TcpStream::of(ended.handle),
         buffers,
         sent: ended.moved,
-        result: ended.result,
+        result: outcome(ended.error, ended.moved),
     };
     /// A datagram came in, from the address in `result`. One that is longer than the buffer fills it, loses the rest and is
     /// [`Error::MORE_DATA`].
@@ -83,19 +83,19 @@ ends! {
     from ended, Operation::RecvFrom { buffer, from } => Self {
         socket: UdpSocket::of(ended.handle),
         buffer,
-        result: ended.result.and_then(|bytes| Ok((bytes, *from.ok_or(Error::ADDRESS_FAMILY)?))),
+        result: outcome(ended.error, ended.moved).and_then(|bytes| Ok((bytes, *from.ok_or(Error::ADDRESS_FAMILY)?))),
     };
     /// A datagram was sent.
     SentTo { socket: UdpSocket, buffer: Buffer, result: Result<usize>, } from ended, Operation::SendTo { buffer, .. } => Self {
         socket: UdpSocket::of(ended.handle),
         buffer,
-        result: ended.result,
+        result: outcome(ended.error, ended.moved),
     };
     /// [`File::read_at`] ended. At or past the end of the file: [`Error::HANDLE_EOF`].
     Read { file: File, buffer: Buffer, result: Result<usize>, } from ended, Operation::ReadAt { buffer, .. } => Self {
         file: File::of(ended.handle),
         buffer,
-        result: ended.result,
+        result: outcome(ended.error, ended.moved),
     };
     /// [`File::write_at`] ended; as [`Sent`].
     Written { file: File, buffer: Buffer, written: usize, result: Result<usize>, }
@@ -103,11 +103,11 @@ ends! {
         file: File::of(ended.handle),
         buffer,
         written: ended.moved,
-        result: ended.result,
+        result: outcome(ended.error, ended.moved),
     };
     /// [`File::sync`] ended.
     Synced { file: File, result: Result<()>, } from ended, Operation::Sync { .. } => Self {
         file: File::of(ended.handle),
-        result: ended.result.map(drop),
+        result: outcome(ended.error, ended.moved).map(drop),
     };
 }

@@ -51,7 +51,7 @@ impl<T: Done> Operation<T> {
     /// The operation is dropped, and `routine` with it. All that concerns the operation itself comes with its end.
     pub fn then(self, routine: impl FnOnce(T) + 'static) -> Result<OperationId> {
         let way = sys::thread::routine(move |ended| routine(T::new(ended)))?;
-        self.handle.start(self.operation, self.timeout, way).map_err(|(error, _)| error)
+        self.handle.start(Request::new(&self.handle, self.operation, way), self.timeout).map_err(|(error, _)| error)
     }
 
     /// Starts it; `event` is reset now, and set when it has ended.
@@ -66,7 +66,7 @@ impl<T: Done> Operation<T> {
         let cell = Cell::with_event(event.0.clone());
         let way = sys::thread::reaped(&cell)?;
         let handle = Arc::clone(&self.handle);
-        let id = handle.start(self.operation, self.timeout, way).map_err(|(error, _)| error)?;
+        let id = handle.start(Request::new(&handle, self.operation, way), self.timeout).map_err(|(error, _)| error)?;
         Ok(Pending { handle, cell, id, taken: false, ends_as: PhantomData })
     }
 }
@@ -117,18 +117,18 @@ impl<T: Done> Completion<T> {
                 let _ = handle.cancel(Some(id)); // not found: it has ended
                 self.state = State::Started { handle, cell, id };
             }
-            State::Idle(operation) => self.end(operation, Error::OPERATION_ABORTED),
+            State::Idle(Operation { handle, operation, .. }) => {
+                self.end(Request::new(&handle, operation, Way::Port), Error::OPERATION_ABORTED)
+            }
             State::Finished => {}
         }
     }
 
     /// It ends without having started.
-    fn end(&mut self, operation: Operation<T>, error: Error) {
-        let Operation { handle, operation, .. } = operation;
-        let cell = Cell::new(None);
-        let id = OperationId::NONE;
-        cell.deliver(Request::new(&handle, operation, Way::Port).end(Err(error)));
-        self.state = State::Started { handle, cell, id };
+    fn end(&mut self, request: Box<Request>, error: Error) {
+        let (handle, cell) = (Arc::clone(&request.handle), Cell::new(None));
+        cell.deliver(request.end(Err(error)));
+        self.state = State::Started { handle, cell, id: OperationId::NONE };
     }
 }
 
@@ -142,8 +142,8 @@ impl<T: Done> Future for Completion<T> {
             let cell = Cell::new(Some(context.waker().clone()));
             let Operation { handle, operation, timeout, .. } = operation;
             let started = match sys::thread::polled(&cell) {
-                Ok(way) => handle.start(operation, timeout, way),
-                Err(error) => Err((error, operation)),
+                Ok(way) => handle.start(Request::new(&handle, operation, way), timeout),
+                Err(error) => Err((error, Request::new(&handle, operation, Way::Port))),
             };
             match started {
                 Ok(id) => {
@@ -153,9 +153,7 @@ impl<T: Done> Future for Completion<T> {
                         return Poll::Pending; // it has the waker
                     }
                 }
-                Err((error, operation)) => {
-                    self.end(Operation { handle, operation, timeout, ends_as: PhantomData }, error)
-                }
+                Err((error, request)) => self.end(request, error),
             }
         }
         let State::Started { cell, .. } = &self.state else { panic!("a completion was polled after its end") };

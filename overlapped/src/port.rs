@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream, UdpSocket};
 use crate::sync::Mutex;
-use crate::sys::{self, Delivered, Operation, OperationId, Request, Way};
+use crate::sys::{self, Delivered, Operation, OperationId, Request, Way, outcome};
 use crate::{Buffer, Error, Result};
 
 /// How many workers of a port may run at once.
@@ -455,8 +455,10 @@ impl<H, K: 'static> Associated<H, K> {
         self.handle.close();
     }
 
+    #[inline]
     pub(crate) fn start(&self, operation: Operation) -> Result<OperationId> {
-        self.handle.start(operation, self.timeout, Way::Port).map_err(|(error, _)| error)
+        let request = Request::new(&self.handle, operation, Way::Port);
+        self.handle.start(request, self.timeout).map_err(|(error, _)| error)
     }
 
     pub(crate) fn handle(&self) -> &sys::Handle {
@@ -517,10 +519,11 @@ pub enum Packet<K = (), M = ()> {
 
 impl<K: Send + Sync + 'static, M: Send + 'static> Packet<K, M> {
     fn new(delivered: Delivered) -> Self {
-        let Request { handle, id, operation, result, moved, .. } = match delivered {
+        let Request { handle, id, operation, error, moved, .. } = match delivered {
             Delivered::Ended(ended) => ended.unbox(),
             Delivered::Posted(message) => return Self::Posted(Self::message(message)),
         };
+        let result = outcome(error, moved);
         match operation {
             Operation::Accept { standing: more, accepted } => {
                 let result =

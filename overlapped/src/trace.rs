@@ -80,12 +80,12 @@ vocabulary! {
 /// The one event whose field has two types.
 #[inline(always)]
 #[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
-pub(crate) fn completed(id: OperationId, operation: &Operation, handle: &Handle, result: &Result<usize>) {
+pub(crate) fn completed(id: OperationId, operation: &Operation, handle: &Handle, result: Result<usize>) {
     #[cfg(feature = "tracing")]
     match result {
         Ok(bytes) => tracing::event!(
             name: "completed", target: "overlapped", tracing::Level::TRACE,
-            id = number(id), operation = name(operation), handle = descriptor(handle), result = *bytes, "completed"
+            id = number(id), operation = name(operation), handle = descriptor(handle), result = bytes, "completed"
         ),
         Err(error) => tracing::event!(
             name: "completed", target: "overlapped", tracing::Level::TRACE,
@@ -120,10 +120,9 @@ fn name(operation: &Operation) -> &'static str {
     }
 }
 
-/// Unlike any other's in the process: the handle's number, and which of its operations it is.
 #[cfg(feature = "tracing")]
 fn number(id: OperationId) -> u64 {
-    id.handle << 32 | id.number & u64::from(u32::MAX)
+    id.0
 }
 
 /// By which other tools know it too.

@@ -11,26 +11,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 
+use super::lock::Lock;
 use crate::sync::Mutex;
 
 /// Where the bytes come from, and so where they go back to.
 enum Owner {
     /// A `Vec<u8>`, taken apart.
-    Vec,
+    Vec { capacity: usize },
     /// Read-only; never written, never freed.
-    Static,
+    Static { capacity: usize },
     /// Number `index` of a pool.
     Pool { pool: Arc<Pool>, index: u32 },
     /// Somebody else, who keeps them alive and untouched as long as this lives. Never grows, never freed.
     #[cfg_attr(windows, allow(dead_code, reason = "the C face is for Linux"))]
-    Borrowed,
+    Borrowed { capacity: usize },
 }
 
-/// Uniquely owned bytes: `capacity` of them at `start`, of which the first `len` are initialised.
+/// Uniquely owned bytes: as many as its capacity at `start`, of which the first `len` are initialised.
 pub(crate) struct Memory {
     start: NonNull<u8>,
     len: usize,
-    capacity: usize,
+    /// Knows the capacity: it goes wherever an operation goes, and so is kept small.
     owner: Owner,
 }
 
@@ -43,11 +44,11 @@ impl Memory {
     pub(crate) fn from_vec(vec: Vec<u8>) -> Self {
         let mut vec = ManuallyDrop::new(vec);
         let start = NonNull::new(vec.as_mut_ptr()).expect("a Vec's pointer is never null");
-        Self { start, len: vec.len(), capacity: vec.capacity(), owner: Owner::Vec }
+        Self { start, len: vec.len(), owner: Owner::Vec { capacity: vec.capacity() } }
     }
 
     pub(crate) fn from_static(bytes: &'static [u8]) -> Self {
-        Self { start: NonNull::from(bytes).cast(), len: bytes.len(), capacity: bytes.len(), owner: Owner::Static }
+        Self { start: NonNull::from(bytes).cast(), len: bytes.len(), owner: Owner::Static { capacity: bytes.len() } }
     }
 
     /// `capacity` bytes of somebody else's, of which the first `len` are initialised.
@@ -57,7 +58,7 @@ impl Memory {
     #[cfg_attr(windows, allow(dead_code, reason = "the C face is for Linux"))]
     pub(crate) unsafe fn borrowed(start: *mut u8, len: usize, capacity: usize) -> Self {
         let start = NonNull::new(start).unwrap_or(NonNull::dangling());
-        Self { start, len, capacity, owner: Owner::Borrowed }
+        Self { start, len, owner: Owner::Borrowed { capacity } }
     }
 
     /// A free buffer of `pool`.
@@ -73,11 +74,15 @@ impl Memory {
     /// The index was taken out of the pool ([`Pool::take_many`]) and nobody else holds it.
     pub(crate) unsafe fn from_pool(pool: Arc<Pool>, index: u32) -> Self {
         let start = pool.address(index);
-        Self { start, len: 0, capacity: pool.buffer_size, owner: Owner::Pool { pool, index } }
+        Self { start, len: 0, owner: Owner::Pool { pool, index } }
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> usize {
-        self.capacity
+        match &self.owner {
+            Owner::Vec { capacity } | Owner::Static { capacity } | Owner::Borrowed { capacity } => *capacity,
+            Owner::Pool { pool, .. } => pool.buffer_size,
+        }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -98,14 +103,14 @@ impl Memory {
     /// Appends as many of `bytes` as there is room for and says how many; a `Vec`'s memory grows.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
         self.make_writable();
-        if let Owner::Vec = self.owner
-            && self.capacity - self.len < bytes.len()
+        if let Owner::Vec { capacity } = self.owner
+            && capacity - self.len < bytes.len()
         {
             let mut vec = std::mem::replace(self, Self::from_vec(Vec::new())).into_vec();
             vec.reserve(bytes.len());
             *self = Self::from_vec(vec);
         }
-        let n = bytes.len().min(self.capacity - self.len);
+        let n = bytes.len().min(self.capacity() - self.len);
         // SAFETY: `len + n <= capacity`, so the destination is inside the allocation, which `&mut self` makes exclusive;
         // `bytes` is a borrowed slice and cannot overlap it.
         unsafe { self.start.as_ptr().add(self.len).copy_from_nonoverlapping(bytes.as_ptr(), n) };
@@ -115,22 +120,22 @@ impl Memory {
 
     pub(crate) fn into_vec(self) -> Vec<u8> {
         match self.owner {
-            Owner::Vec => {
+            Owner::Vec { capacity } => {
                 let memory = ManuallyDrop::new(self);
                 // SAFETY: start, length and capacity are those of the Vec that `from_vec` took apart (len only ever set to
                 // initialised bytes), and `ManuallyDrop` leaves this the only owner.
-                unsafe { Vec::from_raw_parts(memory.start.as_ptr(), memory.len, memory.capacity) }
+                unsafe { Vec::from_raw_parts(memory.start.as_ptr(), memory.len, capacity) }
             }
-            Owner::Static | Owner::Pool { .. } | Owner::Borrowed => self.as_slice().to_vec(),
+            Owner::Static { .. } | Owner::Pool { .. } | Owner::Borrowed { .. } => self.as_slice().to_vec(),
         }
     }
 
     /// Where the kernel may write, and how much. Static bytes are left alone: there is new room instead of them.
     pub(crate) fn room(&mut self) -> (*mut u8, usize) {
-        if let Owner::Static = self.owner {
-            *self = Self::from_vec(Vec::with_capacity(self.capacity));
+        if let Owner::Static { capacity } = self.owner {
+            *self = Self::from_vec(Vec::with_capacity(capacity));
         }
-        (self.start.as_ptr(), self.capacity)
+        (self.start.as_ptr(), self.capacity())
     }
 
     /// Where the kernel may read, from the byte `from` on, and how much.
@@ -145,13 +150,13 @@ impl Memory {
     /// # Safety
     /// The kernel, or whoever was given [`Self::room`], has written them.
     pub(crate) unsafe fn set_len(&mut self, len: usize) {
-        assert!(len <= self.capacity, "{len} bytes in a buffer of {}", self.capacity);
+        assert!(len <= self.capacity(), "{len} bytes in a buffer of {}", self.capacity());
         self.len = len;
     }
 
     /// Static bytes are copied before they are written.
     fn make_writable(&mut self) {
-        if let Owner::Static = self.owner {
+        if let Owner::Static { .. } = self.owner {
             *self = Self::from_vec(self.as_slice().to_vec());
         }
     }
@@ -161,8 +166,8 @@ impl Drop for Memory {
     fn drop(&mut self) {
         match &self.owner {
             // SAFETY: the parts of the Vec that `from_vec` took apart; length 0, since bytes need no drop.
-            Owner::Vec => drop(unsafe { Vec::from_raw_parts(self.start.as_ptr(), 0, self.capacity) }),
-            Owner::Static | Owner::Borrowed => {}
+            Owner::Vec { capacity } => drop(unsafe { Vec::from_raw_parts(self.start.as_ptr(), 0, *capacity) }),
+            Owner::Static { .. } | Owner::Borrowed { .. } => {}
             Owner::Pool { pool, index } => pool.give_back(*index), // the one `Memory` of this index ends here
         }
     }
@@ -176,7 +181,7 @@ pub(crate) struct Pool {
     pub(crate) buffer_size: usize,
     pub(crate) count: u32,
     /// Last in, first out: the buffer that was touched last is the one in the cache.
-    free: Mutex<Vec<u32>>,
+    free: Lock<Vec<u32>>,
     /// Somebody waits for a buffer. Protocol: see `give_back`.
     hungry: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
@@ -207,7 +212,7 @@ impl Pool {
             stride,
             buffer_size,
             count,
-            free: Mutex::new((0..count).rev().collect()),
+            free: Lock::new((0..count).rev().collect()),
             hungry: AtomicBool::new(false),
             waiting: Mutex::new(Vec::new()),
             users: AtomicUsize::new(0),

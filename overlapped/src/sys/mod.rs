@@ -14,6 +14,7 @@
 //! - [`memory`]: the bytes that the system may write, the same everywhere, with [`advise_large_pages`].
 
 mod cell;
+mod lock;
 pub(crate) mod memory;
 mod operation;
 mod timers;
@@ -23,7 +24,7 @@ mod unix;
 mod windows;
 
 pub(crate) use cell::Cell;
-pub(crate) use operation::{Delivered, Ended, Operation, Request};
+pub(crate) use operation::{Delivered, Ended, Ids, Operation, Request, outcome};
 #[cfg_attr(windows, allow(unreachable_pub, reason = "only the C face names kinds, and it is for Linux"))]
 pub use operation::{Kind, OperationId};
 #[cfg(unix)]

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -43,6 +44,24 @@ impl PartialEq for Entry {
 }
 
 impl Eq for Entry {}
+
+/// A moment in eight bytes: nanoseconds since [`epoch`], plus 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(windows, allow(dead_code, reason = "there requests are not that small"))]
+pub(super) struct Moment(NonZeroU64);
+
+#[cfg_attr(windows, allow(dead_code, reason = "as above"))]
+impl Moment {
+    /// `None` beyond the end of time.
+    pub(super) fn in_future(timeout: Duration) -> Option<Self> {
+        let nanos = (epoch().elapsed() + Duration::from_nanos(1)).checked_add(timeout)?.as_nanos();
+        Some(Self(NonZeroU64::new(nanos.try_into().ok()?)?))
+    }
+
+    pub(super) fn instant(self) -> Instant {
+        epoch() + Duration::from_nanos(self.0.get() - 1)
+    }
+}
 
 fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();

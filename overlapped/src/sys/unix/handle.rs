@@ -9,10 +9,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,7 +18,7 @@ use rustix::fs::OFlags;
 use super::engine::{About, Token, Wait};
 use super::lane::{Books, Lane};
 use super::line::{Direction, Line, direction};
-use super::timers::Timers;
+use super::timers::{Moment, Timers};
 use super::{Descriptor, Port, Way, raw, thread};
 use crate::sync::Mutex;
 use crate::sys::{Ended, Kind, Operation, OperationId, Request};
@@ -35,8 +32,6 @@ pub struct Handle {
     seats: [Seat; 2],
     /// Operations of each line that were started and whose packets have not been dequeued; counted where a port has several lanes.
     outstanding: [AtomicU32; 2],
-    /// How many operations it has had.
-    count: AtomicU64,
     kind: Kind,
     raw: RawFd,
     closed: AtomicBool,
@@ -123,7 +118,6 @@ impl Handle {
             association: OnceLock::new(),
             seats: Default::default(),
             outstanding: Default::default(),
-            count: AtomicU64::new(0),
             kind,
             raw: fd.as_raw_fd(),
             closed: AtomicBool::new(false),
@@ -172,6 +166,11 @@ impl Handle {
 
     pub(crate) fn key(&self) -> &(dyn Any + Send + Sync) {
         &*self.association.get().expect("only an associated handle is asked for its key").key
+    }
+
+    /// No other handle of the process has it, then or later.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     #[inline]
@@ -247,20 +246,20 @@ impl Handle {
     /// Starts an operation. It ends once, and that is told the way that was asked for.
     pub(crate) fn start(
         self: &Arc<Self>,
-        operation: Operation,
+        request: Box<Request>,
         timeout: Option<Duration>,
-        way: Way,
-    ) -> std::result::Result<OperationId, (Error, Operation)> {
+    ) -> std::result::Result<OperationId, (Error, Box<Request>)> {
         if timeout.is_some()
             && self.association.get().is_none()
             && let Err(error) = thread::reaper()
         {
-            return Err((error, operation)); // who would look at the clock?
+            return Err((error, request)); // who would look at the clock?
         }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        match direction(&operation) {
-            Some(direction) => self.start_in_line(direction, operation, deadline, way),
-            None => self.start_loose(operation, deadline, way),
+        let mut request = request;
+        request.in_flight.deadline = timeout.and_then(Moment::in_future);
+        match direction(&request.operation) {
+            Some(direction) => self.start_in_line(direction, request),
+            None => self.start_loose(request),
         }
     }
 
@@ -268,59 +267,14 @@ impl Handle {
     fn start_in_line(
         self: &Arc<Self>,
         direction: Direction,
-        operation: Operation,
-        deadline: Option<Instant>,
-        way: Way,
-    ) -> std::result::Result<OperationId, (Error, Operation)> {
-        let home = self.home(&way);
-        let several = self.port().is_none_or(|port| port.concurrency() > 1);
-        let mut request = Request::new(self, operation, way);
-        request.in_flight.deadline = deadline;
+        request: Box<Request>,
+    ) -> std::result::Result<OperationId, (Error, Box<Request>)> {
+        let home = self.home(&request.way);
         let mut request = Some(request);
         loop {
             let seat = self.seats[direction as usize].get();
             let lane = seat.map_or(home, |(lane, _)| lane);
-            let attempt = self.with_lane(lane, |lane| {
-                let attempt = lane.work(|books| {
-                    if books.ended || books.queues().is_sealed() {
-                        return Attempt::Refused;
-                    }
-                    let Some(at) = self.find(books, lane, direction, seat) else { return Attempt::Again };
-                    if several && lane.id != home && self.may_leave(&books.lines[at]) {
-                        return Attempt::Move(at);
-                    }
-                    if several && self.association.get().is_some() {
-                        self.outstanding[direction as usize].fetch_add(1, SeqCst);
-                    }
-                    let mut request = request.take().expect("it is started once");
-                    let id = self.next_id();
-                    request.id = id;
-                    trace::issued(id, &request.operation, self);
-                    if let Some(error) = self.refusal(direction) {
-                        books.deliver(lane, request.end(Err(error)));
-                        return Attempt::Started(id);
-                    }
-                    if let Way::Raw(raw) = &request.way
-                        && raw.is_eager()
-                        && books.lines[at].is_clear()
-                        && let Some(result) = raw::attempt(&mut request)
-                    {
-                        books.deliver(lane, request.end(result));
-                        return Attempt::Started(id);
-                    }
-                    if let Some(deadline) = deadline {
-                        self.schedule(deadline);
-                    }
-                    books.lines[at].push(request);
-                    books.go_on(lane, at);
-                    Attempt::Started(id)
-                });
-                if let Attempt::Started(_) = attempt {
-                    self.attend(lane);
-                }
-                attempt
-            });
-            match attempt {
+            match self.with_lane(lane, |lane| self.attempt(lane, direction, seat, home, &mut request)) {
                 Some(Attempt::Started(id)) => return Ok(id),
                 Some(Attempt::Move(at)) => {
                     self.with_lane(lane, |from| self.with_lane(home, |to| Self::relocate(from, at, to)));
@@ -332,16 +286,59 @@ impl Handle {
                     std::thread::yield_now();
                 }
                 Some(Attempt::Refused) | None => {
-                    let request = request.expect("it was not started");
-                    return Err((Error::ABANDONED_WAIT, request.operation));
+                    return Err((Error::ABANDONED_WAIT, request.expect("it was not started")));
                 }
             }
         }
     }
 
+    /// Tries to start `request` in a lane, and takes it if it does.
     #[inline]
-    fn next_id(&self) -> OperationId {
-        OperationId { handle: self.id, number: self.count.fetch_add(1, Relaxed) + 1 }
+    fn attempt(
+        self: &Arc<Self>,
+        lane: &Lane,
+        direction: Direction,
+        seat: Option<(u32, usize)>,
+        home: u32,
+        request: &mut Option<Box<Request>>,
+    ) -> Attempt {
+        let attempt = lane.work(|books| {
+            if books.ended || books.queues().is_sealed() {
+                return Attempt::Refused;
+            }
+            let Some(at) = self.find(books, lane, direction, seat) else { return Attempt::Again };
+            if lane.id != home && self.may_leave(&books.lines[at]) {
+                return Attempt::Move(at);
+            }
+            if lane.is_one_of_several {
+                self.outstanding[direction as usize].fetch_add(1, SeqCst);
+            }
+            let mut request = request.take().expect("it is started once");
+            let id = books.ids.next();
+            request.id = id;
+            trace::issued(id, &request.operation, self);
+            if let Some(error) = self.refusal(direction) {
+                books.deliver(lane, request.end(Err(error)));
+                return Attempt::Started(id);
+            }
+            if let Way::Raw(raw) = &request.way
+                && raw.is_eager()
+                && books.lines[at].is_clear()
+                && let Some(result) = raw::attempt(&mut request)
+            {
+                books.deliver(lane, request.end(result));
+                return Attempt::Started(id);
+            }
+            if let Some(deadline) = request.in_flight.deadline {
+                self.schedule(deadline.instant());
+            }
+            books.join(lane, at, request);
+            Attempt::Started(id)
+        });
+        if let Attempt::Started(_) = attempt {
+            self.attend(lane);
+        }
+        attempt
     }
 
     /// The place of a line in a lane: the one that it had, or a new one if it was nowhere.
@@ -402,15 +399,8 @@ impl Handle {
         }
     }
 
-    fn start_loose(
-        self: &Arc<Self>,
-        operation: Operation,
-        deadline: Option<Instant>,
-        way: Way,
-    ) -> std::result::Result<OperationId, (Error, Operation)> {
-        let home = self.home(&way);
-        let mut request = Request::new(self, operation, way);
-        request.in_flight.deadline = deadline;
+    fn start_loose(self: &Arc<Self>, request: Box<Request>) -> std::result::Result<OperationId, (Error, Box<Request>)> {
+        let home = self.home(&request.way);
         let mut request = Some(request);
         let started = self.with_lane(home, |lane| {
             let started = lane.work(|books| {
@@ -418,7 +408,7 @@ impl Handle {
                     return None;
                 }
                 let mut request = request.take().expect("it is started once");
-                let id = self.next_id();
+                let id = books.ids.next();
                 request.id = id;
                 trace::issued(id, &request.operation, self);
                 // To the kernel it would mean the descriptor's own position, which an overlapped file has not.
@@ -438,7 +428,7 @@ impl Handle {
         });
         match started.flatten() {
             Some(id) => Ok(id),
-            None => Err((Error::ABANDONED_WAIT, request.expect("it was not started").operation)),
+            None => Err((Error::ABANDONED_WAIT, request.expect("it was not started"))),
         }
     }
 
@@ -464,7 +454,7 @@ impl Handle {
         self.cold.lock().loose.push((lane.id, at, seq));
         // Behind that: a timer that fires in between looks there.
         if let Some(deadline) = deadline {
-            self.schedule(deadline);
+            self.schedule(deadline.instant());
         }
     }
 
@@ -706,7 +696,7 @@ impl Handle {
     /// Nobody wants the end of an operation. What it brought goes to the next one.
     pub(crate) fn take_back(mut ended: Ended) {
         let handle = Arc::clone(&ended.handle);
-        if let (Operation::Accept { accepted, .. }, Ok(_)) = (&mut ended.operation, ended.result) {
+        if let (Operation::Accept { accepted, .. }, None) = (&mut ended.operation, ended.error) {
             return handle.take_back_accepted(accepted.take());
         }
         if direction(&ended.operation) != Some(Direction::Receive) {
@@ -821,8 +811,8 @@ impl Handle {
     /// Ends what is overdue.
     pub(in crate::sys) fn expire(self: &Arc<Self>, now: Instant) {
         self.cold.lock().timer_at = None;
-        self.end_early(Error::SEM_TIMEOUT, |request| request.in_flight.deadline.is_some_and(|at| at <= now));
-        let mut next: Option<Instant> = None;
+        self.end_early(Error::SEM_TIMEOUT, |request| request.in_flight.deadline.is_some_and(|at| at.instant() <= now));
+        let mut next: Option<Moment> = None;
         for direction in [Direction::Receive, Direction::Send] {
             let in_line = self.in_line(direction, |_, books, at| books.lines[at].next_deadline()).flatten();
             next = next.into_iter().chain(in_line).min();
@@ -837,7 +827,7 @@ impl Handle {
             });
             next = next.into_iter().chain(deadline.flatten()).min();
         }
-        if let Some(deadline) = next
+        if let Some(deadline) = next.map(Moment::instant)
             && let Some(timer) = self.timer(deadline)
         {
             self.timers().add(timer, Arc::downgrade(self));

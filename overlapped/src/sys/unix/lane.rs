@@ -16,10 +16,13 @@ use super::engine::{About, Completion, Engine, Mode, Queues, Token, Wait};
 use super::line::Line;
 use super::request::Step;
 use super::worker::this_tid;
-use super::{Handle, Port, Way, raw, thread};
-use crate::sync::Mutex;
-use crate::sys::{Ended, EngineKind, Operation, OperationId, Request};
+use super::{Handle, Port, Way, prefetch, raw, thread};
+use crate::sys::lock::Lock;
+use crate::sys::{Ended, EngineKind, Ids, Operation, OperationId, Request};
 use crate::{Error, Result, trace};
+
+/// So many completions are taken out of the engine at a time.
+pub(super) const BATCH: usize = 32;
 
 /// Who holds a lane, and what that worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +39,12 @@ pub(super) struct Lane {
     /// Of a port's lane the index; of a thread's a number that no other thread's has.
     pub(super) id: u32,
     kind: Kind,
+    /// Of a port's.
+    pub(super) is_one_of_several: bool,
     engine: OnceLock<Engine>,
-    books: Mutex<Books>,
-    /// The length of the queue, to be looked at without the lock.
-    ready_len: AtomicUsize,
+    books: Lock<Books>,
+    /// Something is queued: to be looked at without the lock.
+    ready: AtomicBool,
     /// Of a port's lane written under the scheduling lock, of a thread's by the thread.
     holder: AtomicU8,
     /// The kernel's id of the thread that holds the lane.
@@ -78,9 +83,10 @@ pub(super) struct Books {
     pub(super) queues: Option<Queues>,
     pub(super) lines: Slab<Line>,
     pub(super) loose: Slab<Loose>,
-    /// What has ended, first in, first out: the first one here, the others behind it. Most of the time one is taken before another comes.
-    next: Option<Item>,
+    /// What has ended, first in, first out.
     ready: VecDeque<Item>,
+    /// Completions that have just been taken out of the engine. Empty at any other time.
+    batch: Vec<Completion>,
     /// Lines whose first waits for a buffer.
     pub(super) starved: Vec<usize>,
     /// Lines that another thread has added to, and that only the lane's own may let go on.
@@ -88,8 +94,9 @@ pub(super) struct Books {
     /// The flags of the lanes that this one watches.
     watches: Slab<Arc<AtomicBool>>,
     seq: u32,
-    /// The length of `ready` that was last told.
-    told: usize,
+    pub(super) ids: Ids,
+    /// Whether others have been told that `ready` is not empty.
+    told: bool,
     after: Option<Box<After>>,
     /// The thread whose lane it was has ended.
     pub(super) ended: bool,
@@ -141,13 +148,14 @@ impl Books {
             queues: None,
             lines: Slab::new(),
             loose: Slab::new(),
-            next: None,
             ready: VecDeque::new(),
+            batch: Vec::with_capacity(BATCH),
             starved: Vec::new(),
             later: Vec::new(),
             watches: Slab::new(),
             seq: 0,
-            told: 0,
+            ids: Ids::new(),
+            told: false,
             after: None,
             ended: false,
         }
@@ -176,7 +184,7 @@ impl Books {
     /// An operation has ended: queues that here, or sees to it that it is told elsewhere.
     #[inline]
     pub(super) fn deliver(&mut self, lane: &Lane, mut ended: Ended) {
-        trace::completed(ended.id, &ended.operation, &ended.handle, &ended.result);
+        trace::completed(ended.id, &ended.operation, &ended.handle, ended.result());
         let here = match ended.way {
             Way::Raw(_) => raw::tell(&mut ended, lane.of_thread_id()),
             _ => ended.way.is_at_home(lane),
@@ -194,41 +202,60 @@ impl Books {
 
     #[inline]
     pub(super) fn queue(&mut self, item: Item) {
-        match self.next {
-            None => self.next = Some(item), // nothing waits behind an empty place
-            Some(_) => self.ready.push_back(item),
-        }
+        self.ready.push_back(item);
     }
 
-    /// Takes the oldest of what is queued.
-    #[inline]
-    fn dequeue(&mut self) -> Option<Item> {
-        let behind = if self.ready.is_empty() { None } else { self.ready.pop_front() };
-        std::mem::replace(&mut self.next, behind)
-    }
-
-    fn queued(&self) -> usize {
-        usize::from(self.next.is_some()) + self.ready.len()
+    pub(super) fn queued(&self) -> usize {
+        self.ready.len()
     }
 
     /// The next of what has ended.
     #[inline]
     pub(super) fn next(&mut self, lane: &Lane) -> Option<Item> {
         loop {
-            if self.next.is_some() {
-                return self.dequeue();
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
             }
-            let completion = lane.engine.get()?.next(self.queues_mut())?;
-            self.complete(lane, completion);
+            if !self.reap_some(lane) {
+                return None;
+            }
         }
     }
 
     /// Turns all completions into ends.
     pub(super) fn reap(&mut self, lane: &Lane) {
-        while let Some(engine) = lane.engine.get()
-            && let Some(completion) = engine.next(self.queues_mut())
-        {
-            self.complete(lane, completion);
+        while self.reap_some(lane) {}
+    }
+
+    /// Turns a few completions into ends. `false`: there was none.
+    fn reap_some(&mut self, lane: &Lane) -> bool {
+        let Self { queues: Some(queues), batch, .. } = self else { return false };
+        lane.engine().reap(queues, batch);
+        if batch.is_empty() {
+            return false;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        for at in 0..batch.len() {
+            self.look_ahead(&batch[at..]);
+            self.complete(lane, batch[at]);
+        }
+        batch.clear();
+        self.batch = batch;
+        true
+    }
+
+    /// Has what the completions behind this one are about fetched into the cache: first the line, later what hangs on it.
+    #[inline]
+    fn look_ahead(&self, batch: &[Completion]) {
+        let line = |ahead: usize| {
+            let token = batch.get(ahead)?.token;
+            matches!(token.about, About::Line | About::Standing).then(|| self.lines.get(token.at as usize)).flatten()
+        };
+        if let Some(line) = line(8) {
+            prefetch(line);
+        }
+        if let Some(line) = line(4) {
+            line.prefetch();
         }
     }
 
@@ -323,7 +350,7 @@ impl Books {
 
     /// Takes out what is queued.
     pub(super) fn take_ready(&mut self) -> Vec<Item> {
-        std::iter::from_fn(|| self.dequeue()).collect()
+        self.ready.drain(..).collect()
     }
 
     /// Takes the end of an operation out of the queue.
@@ -362,13 +389,14 @@ impl Books {
 }
 
 impl Lane {
-    fn with(id: u32, kind: Kind) -> Self {
+    fn with(id: u32, kind: Kind, is_one_of_several: bool) -> Self {
         Self {
             id,
             kind,
+            is_one_of_several,
             engine: OnceLock::new(),
-            books: Mutex::new(Books::new()),
-            ready_len: AtomicUsize::new(0),
+            books: Lock::new(Books::new()),
+            ready: AtomicBool::new(false),
             holder: AtomicU8::new(Holder::Nobody as u8),
             tid: AtomicI32::new(0),
             beat: AtomicU64::new(0),
@@ -384,12 +412,13 @@ impl Lane {
         }
     }
 
-    pub(super) fn of_port(index: usize) -> Self {
-        Self::with(index as u32, Kind::OfPort)
+    /// One of `count`.
+    pub(super) fn of_port(index: usize, count: usize) -> Self {
+        Self::with(index as u32, Kind::OfPort, count > 1)
     }
 
     pub(super) fn of_thread(id: u32) -> Self {
-        Self::with(id, Kind::OfThread)
+        Self::with(id, Kind::OfThread, false)
     }
 
     /// Gives the lane its engine, if it has none. Called under the port's scheduling lock, or by the thread whose lane it is.
@@ -443,13 +472,13 @@ impl Lane {
         result
     }
 
-    /// Tells the length of the queue to those who look without the lock.
+    /// Tells those who look without the lock whether something is queued.
     #[inline]
     fn publish(&self, books: &mut Books) -> Option<Box<After>> {
-        let ready = books.queued();
+        let ready = !books.ready.is_empty();
         if ready != books.told {
             books.told = ready;
-            self.ready_len.store(ready, Ordering::SeqCst);
+            self.ready.store(ready, Ordering::SeqCst);
         }
         books.after.take()
     }
@@ -511,15 +540,16 @@ impl Lane {
         self.in_handler.store(false, Ordering::Relaxed);
     }
 
+    /// Whether something is queued.
     #[inline]
-    pub(super) fn ready_len(&self) -> usize {
-        self.ready_len.load(Ordering::SeqCst)
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
     }
 
     /// Whether there is something to take here.
     #[inline]
     pub(super) fn has_work(&self) -> bool {
-        self.ready_len() > 0 || self.equipped().is_some_and(Engine::has_completions)
+        self.is_ready() || self.equipped().is_some_and(Engine::has_completions)
     }
 
     /// Whether the kernel has something of it.
@@ -551,7 +581,7 @@ impl Lane {
     pub(super) fn pass_on(&self) {
         // Another thread has looked and is about to sleep: what was taken out here would have kept it awake. One that sleeps
         // already wakes from any completion, so this does not go round.
-        if self.ready_len() > 0 && self.sleepers.load(Ordering::SeqCst) > 0 {
+        if self.is_ready() && self.sleepers.load(Ordering::SeqCst) > 0 {
             self.engine().wake();
         }
     }

@@ -14,12 +14,12 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use super::engine::{About, Completion, Token};
 use super::lane::{Books, Lane};
 use super::request::Step;
-use super::{Handle, Way};
+use super::timers::Moment;
+use super::{Handle, Way, prefetch};
 use crate::sys::{Ended, Kind, Operation, Request};
 use crate::{Buffer, BufferPool, Error, Result};
 
@@ -144,6 +144,12 @@ impl Line {
         self.is_idle() && !self.holds()
     }
 
+    /// Whoever joins it is the first, and finds nothing held.
+    #[inline]
+    fn is_alone(&self) -> bool {
+        self.first.is_none() && self.surplus.is_none()
+    }
+
     /// Nothing of it is in the kernel.
     pub(super) fn is_aground(&self) -> bool {
         self.flight.is_none() && self.standing.is_none()
@@ -192,6 +198,15 @@ impl Line {
         self.first.as_deref()
     }
 
+    /// Has what its next end will touch fetched into the cache.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        if let Some(first) = &self.first {
+            prefetch(&**first);
+        }
+        prefetch(self.handle.as_ptr());
+    }
+
     /// Whether the standing receive is what its first waits for.
     #[inline]
     fn is_served(&self, lane: &Lane) -> bool {
@@ -224,7 +239,7 @@ impl Line {
         self.first.iter_mut().chain(rest).map(|request| &mut **request)
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
         let ending = self.flight.as_ref().is_some_and(|flight| flight.ended_by.is_some());
         self.requests().skip(usize::from(ending)).filter_map(|request| request.in_flight.deadline).min()
     }
@@ -278,7 +293,8 @@ impl Line {
 
     /// Holds what a receive had taken and nobody wants, where it belongs among all that is held.
     pub(super) fn put_back(&mut self, ended: &mut Ended) {
-        let held = match (&mut ended.operation, ended.result) {
+        let result = ended.result();
+        let held = match (&mut ended.operation, result) {
             (Operation::Recv { buffer } | Operation::RecvPooled { buffer, .. }, Ok(1..)) => {
                 Held::Data(std::mem::take(buffer), 0)
             }
@@ -308,6 +324,24 @@ impl Line {
 }
 
 impl Books {
+    /// An operation joins a line, and goes on if it is the first.
+    #[inline]
+    pub(super) fn join(&mut self, lane: &Lane, at: usize, request: Box<Request>) {
+        let line = &mut self.lines[at];
+        // The usual way: nothing is before it, and it is at home here.
+        if line.is_alone() && lane.may_be_entered() && request.way.is_at_home(lane) {
+            line.first = Some(request);
+            match line.direction {
+                Direction::Send => self.issue(lane, at),
+                Direction::Receive if line.is_served(lane) => {}
+                Direction::Receive => self.go_on(lane, at),
+            }
+            return;
+        }
+        line.push(request);
+        self.go_on(lane, at);
+    }
+
     /// Lets a line go on: what has arrived goes to the receives that wait for it, and the kernel gets the next operation if it has
     /// none. A ring that belongs to another thread gets it when that thread comes round.
     #[inline]
@@ -357,6 +391,7 @@ impl Books {
     }
 
     /// Gives the first of a line to the kernel.
+    #[inline]
     fn issue(&mut self, lane: &Lane, at: usize) {
         let seq = self.next_seq();
         let Self { lines, queues, .. } = self;
@@ -465,7 +500,7 @@ impl Books {
             && cell.is_abandoned()
         {
             self.lines[at].put_back(&mut ended);
-            ended.result = Err(Error::OPERATION_ABORTED);
+            ended.error = Some(Error::OPERATION_ABORTED);
         }
         self.deliver(lane, ended);
     }

@@ -133,11 +133,11 @@ fn look_at(port: &Arc<Port>, beats: &mut [u64]) -> bool {
         }
         match lane.holder() {
             Holder::Waiting => {}
-            Holder::Nobody if !lane.is_engaged() && lane.ready_len() == 0 => {}
+            Holder::Nobody if !lane.is_engaged() && !lane.is_ready() => {}
             Holder::Nobody => {
                 busy = true;
                 port.push_forward(lane);
-                if lane.ready_len() > 0 {
+                if lane.is_ready() {
                     port.release_one();
                 }
             }
@@ -161,7 +161,7 @@ fn long_in_handler(port: &Arc<Port>, lane: &Lane) {
         return;
     }
     port.push_forward(lane);
-    if lane.ready_len() > 0 {
+    if lane.is_ready() {
         port.release_one(); // whoever sleeps in another lane takes it from here
     }
 }

@@ -85,7 +85,7 @@ impl Port {
         gather: Option<(u32, Duration)>,
         engine: Option<EngineKind>,
     ) -> Result<Arc<Self>> {
-        let lanes: Box<[Lane]> = (0..concurrency).map(Lane::of_port).collect();
+        let lanes: Box<[Lane]> = (0..concurrency).map(|index| Lane::of_port(index, concurrency)).collect();
         lanes[0].equip(Mode::Shared(concurrency), engine)?;
         let engine = lanes[0].engine().kind(); // the others have the same
         let port = Arc::new(Self {
@@ -260,7 +260,7 @@ impl Port {
         // What is left is for whoever waits.
         if self.somebody_waits() {
             lane.reap(); // it may be a wake-up only
-            if lane.ready_len() > 0 || self.posted_len.load(Ordering::SeqCst) > 0 {
+            if lane.is_ready() || self.posted_len.load(Ordering::SeqCst) > 0 {
                 self.release_one();
             }
         }
@@ -272,7 +272,7 @@ impl Port {
     fn pop(&self, lane: &Lane) -> Option<Ended> {
         let ended = lane.pop()?;
         trace::dequeued(ended.id);
-        if self.lanes.len() > 1 {
+        if lane.is_one_of_several {
             ended.handle.dequeued(&ended.operation);
         }
         Some(ended)
@@ -330,7 +330,7 @@ impl Port {
         }
         // Announced first, looked afterwards: whoever queues something either is seen here or sees this worker waiting.
         lane.feed(Some(self));
-        let nothing = !self.is_closed() && self.posted_len.load(Ordering::SeqCst) == 0 && lane.ready_len() == 0;
+        let nothing = !self.is_closed() && self.posted_len.load(Ordering::SeqCst) == 0 && !lane.is_ready();
         let wait = if nothing && !self.look_around(lane) {
             let soon = lane.impatient.load(Ordering::SeqCst).then(|| Instant::now() + Duration::from_millis(1));
             let until = [deadline, self.timers.next(), soon].into_iter().flatten().min();
@@ -414,11 +414,11 @@ impl Port {
         let Some(at) = sched.position(worker) else { return }; // released
         let later = sched.waiters[at + 1..].iter().rposition(|waiter| waiter.lane().is_none());
         match later {
-            Some(offset) if lane.ready_len() > 0 => {
+            Some(offset) if lane.is_ready() => {
                 let heir = sched.waiters.remove(at + 1 + offset);
                 self.hand_over(&mut sched, lane, &heir);
             }
-            _ if lane.ready_len() > 0 || self.posted_len.load(Ordering::SeqCst) > 0 || sched.waiters.len() == 1 => {
+            _ if lane.is_ready() || self.posted_len.load(Ordering::SeqCst) > 0 || sched.waiters.len() == 1 => {
                 sched.waiters.remove(at);
             }
             // Woken for nothing, as far as can be seen from here: it keeps its place, until it has taken something.
@@ -560,7 +560,7 @@ impl Port {
     pub(super) fn has_packets(&self) -> bool {
         let ended = |lane: &Lane| {
             lane.reap(); // it may be a wake-up only
-            lane.ready_len() > 0
+            lane.is_ready()
         };
         self.posted_len.load(Ordering::SeqCst) > 0 || self.lanes.iter().any(ended)
     }

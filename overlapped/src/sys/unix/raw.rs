@@ -100,12 +100,12 @@ impl End<'_> {
 
     /// How it ended.
     pub fn result(&self) -> Result<usize> {
-        self.request.result
+        self.request.result()
     }
 
     /// Bytes moved, also where the result is an error.
     pub fn moved(&self) -> usize {
-        self.request.result.unwrap_or(self.request.moved)
+        self.request.moved
     }
 
     /// The sender of a datagram.
@@ -327,7 +327,7 @@ impl Handle {
         let way = Way::Raw(Box::new(Raw { listener, tag, home, next: Next::Nothing, eager }));
         // SAFETY: the caller's promise.
         let operation = unsafe { operation.borrow() };
-        self.0.start(operation, timeout, way).map_err(|(error, _)| error)
+        self.0.start(Request::new(&self.0, operation, way), timeout).map_err(|(error, _)| error)
     }
 
     /// Does something with the descriptor that has its place among the operations of a side. `None`, and nothing is done, if one of them is
@@ -420,11 +420,8 @@ impl Packet {
         };
         let Way::Raw(raw) = &request.way else { unreachable!("this port has no other operations") };
         let key = *request.handle.key().downcast_ref().expect("associate() put it there");
-        let (bytes, status) = match request.result {
-            Ok(bytes) => (bytes, 0),
-            Err(error) => (request.moved, error.status()),
-        };
-        Self { key, overlapped: raw.tag.overlapped, bytes: bytes as u32, status }
+        let status = request.error.map_or(0, Error::status);
+        Self { key, overlapped: raw.tag.overlapped, bytes: request.moved as u32, status }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 use std::ptr;
-use std::time::Instant;
 
 use socket2::{SockAddr, SockAddrStorage};
 
+use super::timers::Moment;
 use crate::sys::{Operation, Request};
 use crate::{Buffer, BufferPool, Error, Result};
 
@@ -19,7 +19,7 @@ pub(super) const MOST_BYTES: usize = 1 << 30;
 #[derive(Default)]
 #[allow(unreachable_pub, reason = "a field of a type that a sealed trait names")]
 pub struct InFlight {
-    pub(super) deadline: Option<Instant>,
+    pub(super) deadline: Option<Moment>,
     pub(super) message: Option<Box<Message>>,
     /// The buffer group that the kernel was told to choose from.
     pub(super) group: u16,

@@ -228,7 +228,7 @@ impl Desk {
     fn run(&self) -> bool {
         const MORE: usize = 8192;
         let mut ran = false;
-        let mut left = self.lane.ready_len() + MORE;
+        let mut left = self.lane.work(|books| books.queued()) + MORE;
         while self.lane.has_work()
             && left > 0
             && let Some(item) = self.lane.work(|books| books.next(&self.lane))

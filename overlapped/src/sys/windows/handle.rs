@@ -29,7 +29,7 @@ use super::library::library;
 use super::record::{Cancelled, InKernel, Issued, Record, Step, receive_now};
 use super::{Descriptor, Port, Way, thread};
 use crate::sync::Mutex;
-use crate::sys::{Ended, Kind, Operation, OperationId, Request};
+use crate::sys::{Ended, Ids, Kind, Operation, OperationId, Request};
 use crate::{Buffer, BufferPool, Error, Result, trace};
 
 #[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
@@ -147,6 +147,7 @@ mod half {
 }
 
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
+static IDS: Mutex<Ids> = Mutex::new(Ids::new());
 
 impl Handle {
     pub(crate) fn new(descriptor: Descriptor, kind: Kind) -> Arc<Self> {
@@ -273,22 +274,23 @@ impl Handle {
     /// Starts an operation. It ends once, and that is told the way that was asked for.
     pub(crate) fn start(
         self: &Arc<Self>,
-        operation: Operation,
+        request: Box<Request>,
         timeout: Option<Duration>,
-        way: Way,
-    ) -> std::result::Result<OperationId, (Error, Operation)> {
-        let needed = timeout.is_some() || self.port().is_none() || matches!(operation, Operation::RecvPooled { .. });
+    ) -> std::result::Result<OperationId, (Error, Box<Request>)> {
+        let needed =
+            timeout.is_some() || self.port().is_none() || matches!(request.operation, Operation::RecvPooled { .. });
         if needed && let Err(error) = library() {
-            return Err((error, operation));
+            return Err((error, request));
         }
         if let Some(port) = self.port()
             && !port.admit()
         {
-            return Err((Error::ABANDONED_WAIT, operation));
+            return Err((Error::ABANDONED_WAIT, request));
         }
-        let line = line_of(&operation);
-        let id = OperationId { handle: self.id, number: self.count.fetch_add(1, Relaxed) + 1 };
-        let mut request = Request::new(self, operation, way);
+        let mut request = request;
+        let line = line_of(&request.operation);
+        self.count.fetch_add(1, Relaxed);
+        let id = IDS.lock().next();
         request.id = id;
         request.in_flight.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if let Way::Routine { at, .. } = request.way {
@@ -595,7 +597,7 @@ impl Handle {
 
     /// The end goes its way.
     fn tell(ended: Ended) {
-        trace::completed(ended.id, &ended.operation, &ended.handle, &ended.result);
+        trace::completed(ended.id, &ended.operation, &ended.handle, ended.result());
         match &ended.way {
             Way::Port => {
                 if let Some(association) = ended.handle.association.get() {
@@ -827,7 +829,8 @@ impl Line {
     /// Holds what a receive has brought for the next one. Whether it has brought anything.
     fn put_back(&mut self, ended: &mut Ended) -> bool {
         let position = ended.in_flight.position;
-        let (buffer, from) = match (&mut ended.operation, ended.result) {
+        let result = ended.result();
+        let (buffer, from) = match (&mut ended.operation, result) {
             (Operation::Recv { buffer } | Operation::RecvPooled { buffer, .. }, Ok(1..)) => (buffer, None),
             (Operation::RecvFrom { buffer, from }, Ok(_) | Err(Error::MORE_DATA)) => (buffer, from.take()),
             _ => return false,

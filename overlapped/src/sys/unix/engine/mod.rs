@@ -4,7 +4,7 @@
 //! - `new(mode) -> (Engine, Queues)`: for any thread, or for the calling one only;
 //! - `start(queues, token, request, fd)`, `receive_each`, `cancel(queues, token)`, `cancel_all(queues)`: hand over, without waiting;
 //! - `fill(queues)`, `enter(wait)`, `recount(queues)`: let the kernel see what was handed over, and sleep until something ends;
-//! - `next(queues)`: what ended; `has_completions()`, `unsubmitted()`: whether there is something to do, without the lock;
+//! - `reap(queues, into)`: what ended; `has_completions()`, `unsubmitted()`: whether there is something to do, without the lock;
 //! - `wake()`: end another thread's sleep; `watch(queues, engine)`: be woken when another engine has completions;
 //! - of the queues: `seal()`: accept no more; `in_flight()`; and the buffers of pools.
 
@@ -269,10 +269,10 @@ impl Engine {
         with!(self, engine => engine.has_completions())
     }
 
-    /// Takes the oldest completion.
+    /// Takes the oldest completions, as many as fit.
     #[inline]
-    pub(crate) fn next(&self, queues: &mut Queues) -> Option<Completion> {
-        with!(self, queues, engine, queues => engine.next(queues))
+    pub(crate) fn reap(&self, queues: &mut Queues, into: &mut Vec<Completion>) {
+        with!(self, queues, engine, queues => engine.reap(queues, into));
     }
 
     /// Gives pools' buffers back that have not been used. The engine is done with: nothing is in flight.

@@ -298,7 +298,7 @@ impl Readiness {
             return;
         }
         let budget = queues.budget;
-        let (kind, handle) = (request.handle.kind(), request.id.handle);
+        let (kind, handle) = (request.handle.kind(), request.handle.id());
         let socket = queues.socket(fd, handle, kind);
         socket.idle = 0;
         let ready = if side == Side::Read { socket.readable } else { socket.writable };
@@ -449,9 +449,14 @@ impl Readiness {
         self.shared.inbox_len.load(Ordering::SeqCst) > 0 || self.queued.load(Ordering::Acquire) > 0
     }
 
+    /// Takes the next end. One only: it may be the receive itself that is done here, and nobody is to wait for several of those.
+    pub(crate) fn reap(&self, queues: &mut Queues, into: &mut Vec<Completion>) {
+        into.extend(self.next(queues));
+    }
+
     /// Takes the next end. Tries what is ready until there is one.
     #[inline(never)] // as above
-    pub(crate) fn next(&self, queues: &mut Queues) -> Option<Completion> {
+    fn next(&self, queues: &mut Queues) -> Option<Completion> {
         let completion = loop {
             if queues.todo.is_empty() && self.shared.inbox_len.load(Ordering::SeqCst) > 0 {
                 self.fetch(queues);

@@ -1,0 +1,83 @@
+//! A lock for the hot path: what an operation passes through, held for well under a microsecond and hardly ever contended.
+//!
+//! An ordinary mutex costs two atomic read-modify-writes, one to take it and one to let go, for only so does the second learn whether
+//! somebody sleeps. A message takes five such locks, and those instructions are a good part of all that it costs. Here nobody sleeps for
+//! long, so letting go is a plain store.
+
+use std::cell::UnsafeCell;
+use std::hint;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+#[derive(Default)]
+pub(crate) struct Lock<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached through a guard only, of which there is one at a time; it is handed from thread to thread with
+// release and acquire.
+unsafe impl<T: Send> Sync for Lock<T> {}
+
+impl<T> Lock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
+        if self.taken.swap(true, Ordering::Acquire) {
+            self.wait();
+        }
+        Guard { lock: self }
+    }
+
+    /// Somebody has it: for a moment, or the processor was taken away from who has it.
+    #[cold]
+    fn wait(&self) {
+        const SPINS: u32 = 100;
+        const YIELDS: u32 = SPINS + 100;
+        let mut tries = 0;
+        while self.taken.load(Ordering::Relaxed) || self.taken.swap(true, Ordering::Acquire) {
+            match tries {
+                0..SPINS => hint::spin_loop(),
+                SPINS..YIELDS => thread::yield_now(),
+                // Its thread may be one that runs only when this one does not.
+                _ => thread::sleep(Duration::from_micros(50)),
+            }
+            tries += 1;
+        }
+    }
+}
+
+/// Whoever has this has the lock.
+pub(crate) struct Guard<'a, T> {
+    lock: &'a Lock<T>,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard is the only one, and lends the value no longer than it lives.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above; `&mut self` makes the access exclusive.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.taken.store(false, Ordering::Release);
+    }
+}
