@@ -24,7 +24,7 @@ use crate::{Associated, Buffer, Operation, Result};
 /// file.write_at(Buffer::from("overlapped"), 0)?;
 /// assert!(matches!(port.dequeue(None)?, Packet::Written { result: Ok(10), .. }));
 /// file.read_at(Buffer::with_capacity(64), 4)?;
-/// let Packet::Read { buffer, .. } = port.dequeue(None)? else { unreachable!() };
+/// let Packet::Read { buffer, .. } = port.dequeue(None)? else { panic!("nothing else is under way") };
 /// assert_eq!(&buffer[..], b"lapped");
 /// # std::fs::remove_file(path)?;
 /// # overlapped::Result::Ok(())

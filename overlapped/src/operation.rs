@@ -65,8 +65,8 @@ impl<T: Done> Operation<T> {
         event.reset();
         let cell = Cell::with_event(event.0.clone());
         let way = sys::thread::reaped(&cell)?;
-        let handle = Arc::clone(&self.handle);
-        let id = handle.start(Request::new(&handle, self.operation, way), self.timeout).map_err(|(error, _)| error)?;
+        let Self { handle, operation, timeout, .. } = self;
+        let id = handle.start(Request::new(&handle, operation, way), timeout).map_err(|(error, _)| error)?;
         Ok(Pending { handle, cell, id, taken: false, ends_as: PhantomData })
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream, UdpSocket};
 use crate::sync::Mutex;
-use crate::sys::{self, Delivered, Operation, OperationId, Request, Way, outcome};
+use crate::sys::{self, Delivered, Operation, OperationId, Request, Way};
 use crate::{Buffer, Error, Result};
 
 /// How many workers of a port may run at once.
@@ -413,7 +413,7 @@ impl<H, K: 'static> Associated<H, K> {
     /// # let port: CompletionPort = CompletionPort::new(1)?;
     /// let socket = port.associate(UdpSocket::bind("127.0.0.1:0")?, ())?;
     /// socket.within(Duration::from_millis(5)).recv_from(Buffer::with_capacity(64))?;
-    /// let Packet::ReceivedFrom { result, .. } = port.dequeue(None)? else { unreachable!() };
+    /// let Packet::ReceivedFrom { result, .. } = port.dequeue(None)? else { panic!("nothing else is under way") };
     /// assert_eq!(result.unwrap_err(), Error::SEM_TIMEOUT);
     /// # overlapped::Result::Ok(())
     /// ```
@@ -519,11 +519,12 @@ pub enum Packet<K = (), M = ()> {
 
 impl<K: Send + Sync + 'static, M: Send + 'static> Packet<K, M> {
     fn new(delivered: Delivered) -> Self {
-        let Request { handle, id, operation, error, moved, .. } = match delivered {
-            Delivered::Ended(ended) => ended.unbox(),
+        let ended = match delivered {
+            Delivered::Ended(ended) => ended,
             Delivered::Posted(message) => return Self::Posted(Self::message(message)),
         };
-        let result = outcome(error, moved);
+        let result = ended.result();
+        let Request { handle, id, operation, moved, .. } = ended.unbox();
         match operation {
             Operation::Accept { standing: more, accepted } => {
                 let result =

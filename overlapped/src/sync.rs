@@ -1,4 +1,4 @@
-//! The locks of the crate, in one place.
+//! The ordinary lock of the crate, in one place. What an operation passes through has its own (`sys/lock.rs`).
 //!
 //! A panic in a user's handler never happens while one of these locks is held, so poisoning would carry no
 //! information; the guard is taken regardless.

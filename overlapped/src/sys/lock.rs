@@ -1,11 +1,12 @@
-//! A lock for the hot path: what an operation passes through, held for well under a microsecond and hardly ever contended.
+//! A lock for the hot path: held for a moment (on readiness for an attempt to send or receive), and hardly ever contended.
 //!
 //! An ordinary mutex costs two atomic read-modify-writes, one to take it and one to let go, for only so does the second learn whether
 //! somebody sleeps. A message takes five such locks, and those instructions are a good part of all that it costs. Here nobody sleeps for
-//! long, so letting go is a plain store.
+//! long, so letting go is a plain store. Everything else uses the ordinary one ([`crate::sync`]).
 
 use std::cell::UnsafeCell;
 use std::hint;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -31,7 +32,7 @@ impl<T> Lock<T> {
         if self.taken.swap(true, Ordering::Acquire) {
             self.wait();
         }
-        Guard { lock: self }
+        Guard { lock: self, of_this_thread: PhantomData }
     }
 
     /// Somebody has it: for a moment, or the processor was taken away from who has it.
@@ -55,6 +56,8 @@ impl<T> Lock<T> {
 /// Whoever has this has the lock.
 pub(crate) struct Guard<'a, T> {
     lock: &'a Lock<T>,
+    /// Neither sent nor shared: what it lends may be good for one thread only.
+    of_this_thread: PhantomData<*const T>,
 }
 
 impl<T> Deref for Guard<'_, T> {
@@ -79,5 +82,55 @@ impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.lock.taken.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::Lock;
+
+    /// The parts of the value are written one after the other: whoever is let in too early finds them unequal, or loses a round.
+    #[test]
+    fn one_at_a_time() {
+        const ROUNDS: u64 = 20_000;
+        const THREADS: u64 = 4;
+        let lock = Lock::new([0u64; 32]);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for _ in 0..ROUNDS {
+                        let mut parts = lock.lock();
+                        let before = parts[0];
+                        for part in parts.iter_mut() {
+                            assert_eq!(*part, before, "somebody else was inside");
+                            *part = std::hint::black_box(before + 1);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(*lock.lock(), [ROUNDS * THREADS; 32]);
+    }
+
+    #[test]
+    fn who_waits_for_long_gets_it_too() {
+        let (lock, let_go) = (Lock::new(1), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let mut held = lock.lock();
+            let waiter = scope.spawn(|| {
+                let value = *lock.lock();
+                assert!(let_go.load(Ordering::Relaxed), "it was taken while somebody had it");
+                value
+            });
+            thread::sleep(Duration::from_millis(30)); // the waiter spins, yields, and sleeps
+            let_go.store(true, Ordering::Relaxed);
+            *held = 2;
+            drop(held);
+            assert_eq!(waiter.join().unwrap(), 2);
+        });
     }
 }

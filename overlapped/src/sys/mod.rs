@@ -24,7 +24,7 @@ mod unix;
 mod windows;
 
 pub(crate) use cell::Cell;
-pub(crate) use operation::{Delivered, Ended, Ids, Operation, Request, outcome};
+pub(crate) use operation::{Delivered, Ended, Operation, Request};
 #[cfg_attr(windows, allow(unreachable_pub, reason = "only the C face names kinds, and it is for Linux"))]
 pub use operation::{Kind, OperationId};
 #[cfg(unix)]

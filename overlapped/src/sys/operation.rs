@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Descriptor, Handle, InFlight, Way};
 use crate::{Buffer, BufferPool, Error, Result};
@@ -17,37 +16,6 @@ pub struct OperationId(pub(crate) u64);
 impl OperationId {
     /// Of an operation that never started.
     pub(crate) const NONE: Self = Self(0);
-}
-
-/// Numbers for operations, taken in blocks: a count that all threads share would be one more thing to wait for with each operation.
-pub(crate) struct Ids {
-    last: u64,
-    left: u32,
-}
-
-impl Ids {
-    const BLOCK: u32 = 1 << 16;
-
-    pub(crate) const fn new() -> Self {
-        Self { last: 0, left: 0 }
-    }
-
-    #[inline]
-    pub(crate) fn next(&mut self) -> OperationId {
-        if self.left == 0 {
-            self.more();
-        }
-        self.left -= 1;
-        self.last += 1;
-        OperationId(self.last)
-    }
-
-    #[cold]
-    fn more(&mut self) {
-        static TAKEN: AtomicU64 = AtomicU64::new(0);
-        self.last = TAKEN.fetch_add(u64::from(Self::BLOCK), Relaxed);
-        self.left = Self::BLOCK;
-    }
 }
 
 /// What kind of handle it is, where that matters.
@@ -141,7 +109,7 @@ pub struct Request {
 pub(crate) type Ended = Box<Request>;
 
 impl Request {
-    /// Made where it stays: what is moved as a whole right after its parts were written makes the processor wait for those.
+    /// Inlined, so that it is made where it stays: what is moved as a whole right after its parts were written makes the processor wait.
     #[inline(always)]
     pub(crate) fn new(handle: &Arc<Handle>, operation: Operation, way: Way) -> Box<Self> {
         Box::write(
@@ -159,7 +127,7 @@ impl Request {
     }
 
     /// What is in the box, whose memory is kept for the next request.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unbox(self: Box<Self>) -> Self {
         recycle::take(self)
     }
@@ -167,24 +135,16 @@ impl Request {
     /// It has ended, with this result.
     #[inline]
     pub(crate) fn end(mut self: Box<Self>, result: Result<usize>) -> Ended {
-        match result {
-            Ok(count) => self.moved = count,
-            Err(error) => self.error = Some(error),
-        }
+        self.error = result.err();
+        self.moved = result.unwrap_or(self.moved);
         self
     }
 
     /// How it ended.
     #[inline]
     pub(crate) fn result(&self) -> Result<usize> {
-        outcome(self.error, self.moved)
+        self.error.map_or(Ok(self.moved), Err)
     }
-}
-
-/// The result of an operation that ended so.
-#[inline]
-pub(crate) fn outcome(error: Option<Error>, moved: usize) -> Result<usize> {
-    error.map_or(Ok(moved), Err)
 }
 
 #[cfg(all(unix, target_pointer_width = "64"))]
@@ -212,7 +172,7 @@ mod recycle {
         spare.unwrap_or_else(Box::new_uninit)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(request: Box<Request>) -> Request {
         let at = Box::into_raw(request).cast::<MaybeUninit<Request>>();
         // SAFETY: `at` came from a Box of a Request, whose layout MaybeUninit shares; the request is read out once, and the

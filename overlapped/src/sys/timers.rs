@@ -15,7 +15,7 @@ use crate::sync::Mutex;
 
 pub(super) struct Timers {
     heap: Mutex<BinaryHeap<Entry>>,
-    /// Nanoseconds of the first entry since [`epoch`], plus 1; 0 if there is none.
+    /// The [`Moment`] of the first entry; 0 if there is none.
     next: AtomicU64,
 }
 
@@ -47,15 +47,19 @@ impl Eq for Entry {}
 
 /// A moment in eight bytes: nanoseconds since [`epoch`], plus 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(windows, allow(dead_code, reason = "there requests are not that small"))]
 pub(super) struct Moment(NonZeroU64);
 
-#[cfg_attr(windows, allow(dead_code, reason = "as above"))]
 impl Moment {
+    /// What lies before the epoch is the epoch. `None` beyond the end of time.
+    fn of(at: Instant) -> Option<Self> {
+        let nanos = at.saturating_duration_since(epoch()).as_nanos();
+        Some(Self(NonZeroU64::MIN.checked_add(nanos.try_into().ok()?)?))
+    }
+
     /// `None` beyond the end of time.
+    #[cfg_attr(windows, allow(dead_code, reason = "there requests are not that small"))]
     pub(super) fn in_future(timeout: Duration) -> Option<Self> {
-        let nanos = (epoch().elapsed() + Duration::from_nanos(1)).checked_add(timeout)?.as_nanos();
-        Some(Self(NonZeroU64::new(nanos.try_into().ok()?)?))
+        Self::of(Instant::now().checked_add(timeout)?)
     }
 
     pub(super) fn instant(self) -> Instant {
@@ -84,10 +88,7 @@ impl Timers {
 
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Instant> {
-        match self.next.load(SeqCst) {
-            0 => None,
-            nanos => Some(epoch() + Duration::from_nanos(nanos - 1)),
-        }
+        NonZeroU64::new(self.next.load(SeqCst)).map(|next| Moment(next).instant())
     }
 
     /// Lets every handle that is due look at its operations.
@@ -118,8 +119,7 @@ impl Timers {
     }
 
     fn publish(&self, heap: &BinaryHeap<Entry>) {
-        // Rounded up: a timer never fires early. What lies before the epoch is due at once.
-        let nanos = heap.peek().map_or(0, |entry| entry.at.saturating_duration_since(epoch()).as_nanos() as u64 + 1);
-        self.next.store(nanos, SeqCst);
+        let next = heap.peek().and_then(|entry| Moment::of(entry.at));
+        self.next.store(next.map_or(0, |next| next.0.get()), SeqCst);
     }
 }

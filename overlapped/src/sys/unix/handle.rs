@@ -314,7 +314,7 @@ impl Handle {
                 self.outstanding[direction as usize].fetch_add(1, SeqCst);
             }
             let mut request = request.take().expect("it is started once");
-            let id = books.ids.next();
+            let id = books.next_id();
             request.id = id;
             trace::issued(id, &request.operation, self);
             if let Some(error) = self.refusal(direction) {
@@ -408,7 +408,7 @@ impl Handle {
                     return None;
                 }
                 let mut request = request.take().expect("it is started once");
-                let id = books.ids.next();
+                let id = books.next_id();
                 request.id = id;
                 trace::issued(id, &request.operation, self);
                 // To the kernel it would mean the descriptor's own position, which an overlapped file has not.

@@ -5,6 +5,7 @@
 //! it is started and when its end is taken, and no other.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
@@ -18,11 +19,14 @@ use super::request::Step;
 use super::worker::this_tid;
 use super::{Handle, Port, Way, prefetch, raw, thread};
 use crate::sys::lock::Lock;
-use crate::sys::{Ended, EngineKind, Ids, Operation, OperationId, Request};
+use crate::sys::{Ended, EngineKind, Operation, OperationId, Request};
 use crate::{Error, Result, trace};
 
 /// So many completions are taken out of the engine at a time.
-pub(super) const BATCH: usize = 32;
+const REAPED_AT_ONCE: usize = 32;
+/// So many completions ahead a line is fetched into the cache, and what hangs on it.
+const LINE_AHEAD: usize = 8;
+const REQUEST_AHEAD: usize = 4;
 
 /// Who holds a lane, and what that worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +98,8 @@ pub(super) struct Books {
     /// The flags of the lanes that this one watches.
     watches: Slab<Arc<AtomicBool>>,
     seq: u32,
-    pub(super) ids: Ids,
+    /// Numbers for operations that are this lane's to give.
+    ids: Range<u64>,
     /// Whether others have been told that `ready` is not empty.
     told: bool,
     after: Option<Box<After>>,
@@ -149,12 +154,12 @@ impl Books {
             lines: Slab::new(),
             loose: Slab::new(),
             ready: VecDeque::new(),
-            batch: Vec::with_capacity(BATCH),
+            batch: Vec::with_capacity(REAPED_AT_ONCE),
             starved: Vec::new(),
             later: Vec::new(),
             watches: Slab::new(),
             seq: 0,
-            ids: Ids::new(),
+            ids: 0..0,
             told: false,
             after: None,
             ended: false,
@@ -179,6 +184,19 @@ impl Books {
     pub(super) fn next_seq(&mut self) -> u32 {
         self.seq = self.seq.wrapping_add(1);
         self.seq
+    }
+
+    /// The id of an operation that starts here. Lanes take them in blocks: a count that all threads share would be one more thing to
+    /// wait for with each operation.
+    #[inline]
+    pub(super) fn next_id(&mut self) -> OperationId {
+        const BLOCK: u64 = 1 << 16;
+        static TAKEN: AtomicU64 = AtomicU64::new(1); // 0 is `OperationId::NONE`
+        OperationId(self.ids.next().unwrap_or_else(|| {
+            let first = TAKEN.fetch_add(BLOCK, Ordering::Relaxed);
+            self.ids = first + 1..first + BLOCK;
+            first
+        }))
     }
 
     /// An operation has ended: queues that here, or sees to it that it is told elsewhere.
@@ -251,10 +269,10 @@ impl Books {
             let token = batch.get(ahead)?.token;
             matches!(token.about, About::Line | About::Standing).then(|| self.lines.get(token.at as usize)).flatten()
         };
-        if let Some(line) = line(8) {
+        if let Some(line) = line(LINE_AHEAD) {
             prefetch(line);
         }
-        if let Some(line) = line(4) {
+        if let Some(line) = line(REQUEST_AHEAD) {
             line.prefetch();
         }
     }

@@ -100,7 +100,7 @@ pub(crate) fn open_options() -> std::fs::OpenOptions {
     std::fs::OpenOptions::new()
 }
 
-/// Asks the processor to fetch what lies at `place`, without waiting for it.
+/// Asks the processor to fetch the first two cache lines of what lies at `place`, without waiting for it.
 ///
 /// Between locked instructions no two cache misses overlap, unless they are asked for.
 #[inline(always)]

@@ -148,7 +148,11 @@ impl Desk {
         &self.lane
     }
 
+    #[inline]
     fn equip(&self) -> Result<()> {
+        if self.lane.equipped().is_some() {
+            return Ok(());
+        }
         self.lane.equip(Mode::Owned, None)?;
         HAS_ENGINE.set(true);
         Ok(())

@@ -29,7 +29,7 @@ use super::library::library;
 use super::record::{Cancelled, InKernel, Issued, Record, Step, receive_now};
 use super::{Descriptor, Port, Way, thread};
 use crate::sync::Mutex;
-use crate::sys::{Ended, Ids, Kind, Operation, OperationId, Request};
+use crate::sys::{Ended, Kind, Operation, OperationId, Request};
 use crate::{Buffer, BufferPool, Error, Result, trace};
 
 #[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
@@ -147,7 +147,7 @@ mod half {
 }
 
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
-static IDS: Mutex<Ids> = Mutex::new(Ids::new());
+static LAST_OPERATION: AtomicU64 = AtomicU64::new(0);
 
 impl Handle {
     pub(crate) fn new(descriptor: Descriptor, kind: Kind) -> Arc<Self> {
@@ -290,7 +290,7 @@ impl Handle {
         let mut request = request;
         let line = line_of(&request.operation);
         self.count.fetch_add(1, Relaxed);
-        let id = IDS.lock().next();
+        let id = OperationId(LAST_OPERATION.fetch_add(1, Relaxed) + 1);
         request.id = id;
         request.in_flight.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if let Way::Routine { at, .. } = request.way {

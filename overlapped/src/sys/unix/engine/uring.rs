@@ -114,7 +114,7 @@ impl Queues {
         // SAFETY: the kernel wrote `result` bytes into it.
         unsafe { memory.set_len(result as usize) };
         // Among a thousand connections it has left the cache since. The handler will not have to wait for it.
-        prefetch(memory.as_slice().first().unwrap_or(&0));
+        prefetch(memory.as_slice().as_ptr());
         Some(Buffer(memory))
     }
 
