@@ -151,9 +151,34 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    spawn_from(thread::Builder::new(), function)
+}
+
+/// As [`spawn`], with a name and a stack size (in bytes) of the program's own.
+///
+/// Win32: the `dwStackSize` of `CreateThread`, and
+/// [`SetThreadDescription`](https://learn.microsoft.com/en-us/windows/win32/api/processthreadsapi/nf-processthreadsapi-setthreaddescription).
+///
+/// # Errors
+/// Those of [`spawn`].
+///
+/// ```
+/// use std::thread;
+/// use overlapped::alertable;
+///
+/// let builder = thread::Builder::new().name("echo".into()).stack_size(256 * 1024);
+/// let thread = alertable::spawn_from(builder, || thread::current().name().map(str::to_owned))?;
+/// assert_eq!(thread.join().unwrap().as_deref(), Some("echo"));
+/// # Ok::<(), overlapped::Error>(())
+/// ```
+pub fn spawn_from<F, T>(builder: thread::Builder, function: F) -> Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
     let thread = sys::thread::Thread::unborn();
     let being = thread.clone();
-    let handle = thread::Builder::new().spawn(move || {
+    let handle = builder.spawn(move || {
         being.become_this();
         sys::thread::sleep(Some(Duration::ZERO));
         function()

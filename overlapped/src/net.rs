@@ -13,6 +13,8 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -24,6 +26,10 @@ use crate::{Associated, Buffer, BufferPool, Error, Operation, Result};
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// So long the address of a listener may still become free on Linux. A process that is killed leaves its rings to the kernel, which takes them
+/// apart a little later, and the listeners whose accepts are in them keep their addresses until then.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(target_os = "linux") { 400 } else { 0 });
 
 /// A TCP socket that listens for connections.
 #[derive(Clone, Debug)]
@@ -46,7 +52,7 @@ fn bind(
 ) -> Result<Socket> {
     let mut failure = Error::INVALID_PARAMETER; // no address at all
     for address in address.to_socket_addrs()? {
-        let attempt = || {
+        let attempt = || -> io::Result<Socket> {
             let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
             if address.is_ipv6() {
                 // `[::]` serves IPv4 as well; a single address has only one family.
@@ -59,9 +65,22 @@ fn bind(
             ready(&socket)?;
             Ok(socket)
         };
-        match attempt() {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failure = io::Error::into(error),
+        let begun = Instant::now();
+        loop {
+            match attempt() {
+                Ok(socket) => return Ok(socket),
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && kind == Type::STREAM
+                        && begun.elapsed() < PATIENCE =>
+                {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => {
+                    failure = io::Error::into(error);
+                    break;
+                }
+            }
         }
     }
     Err(failure)
@@ -70,6 +89,9 @@ fn bind(
 impl TcpListener {
     /// Listens on `address`, the first that works if it resolves to several. Port 0 picks a free one. `[::]` is dual stack:
     /// it takes IPv4 connections too.
+    ///
+    /// On Linux an address that is in use is tried again for up to 0.4 s, which this call then takes: a server that was killed may hold it
+    /// some milliseconds longer than it lives, and its successor should not fail for that.
     ///
     /// Win32: `WSASocket`, `bind`, `listen`. For another way of making one, use `From<socket2::Socket>`.
     ///

@@ -51,7 +51,7 @@ impl<T: Done> Operation<T> {
     /// The operation is dropped, and `routine` with it. All that concerns the operation itself comes with its end.
     pub fn then(self, routine: impl FnOnce(T) + 'static) -> Result<OperationId> {
         let way = sys::thread::routine(move |ended| routine(T::new(ended)))?;
-        self.handle.start(Request::new(&self.handle, self.operation, way), self.timeout).map_err(|(error, _)| error)
+        sys::Handle::start(Request::new(self.handle, self.operation, way), self.timeout).map_err(|(error, _)| error)
     }
 
     /// Starts it; `event` is reset now, and set when it has ended.
@@ -66,7 +66,8 @@ impl<T: Done> Operation<T> {
         let cell = Cell::with_event(event.0.clone());
         let way = sys::thread::reaped(&cell)?;
         let Self { handle, operation, timeout, .. } = self;
-        let id = handle.start(Request::new(&handle, operation, way), timeout).map_err(|(error, _)| error)?;
+        let request = Request::new(Arc::clone(&handle), operation, way);
+        let id = sys::Handle::start(request, timeout).map_err(|(error, _)| error)?;
         Ok(Pending { handle, cell, id, taken: false, ends_as: PhantomData })
     }
 }
@@ -118,7 +119,7 @@ impl<T: Done> Completion<T> {
                 self.state = State::Started { handle, cell, id };
             }
             State::Idle(Operation { handle, operation, .. }) => {
-                self.end(Request::new(&handle, operation, Way::Port), Error::OPERATION_ABORTED)
+                self.end(Request::new(handle, operation, Way::Port), Error::OPERATION_ABORTED)
             }
             State::Finished => {}
         }
@@ -142,8 +143,8 @@ impl<T: Done> Future for Completion<T> {
             let cell = Cell::new(Some(context.waker().clone()));
             let Operation { handle, operation, timeout, .. } = operation;
             let started = match sys::thread::polled(&cell) {
-                Ok(way) => handle.start(Request::new(&handle, operation, way), timeout),
-                Err(error) => Err((error, Request::new(&handle, operation, Way::Port))),
+                Ok(way) => sys::Handle::start(Request::new(Arc::clone(&handle), operation, way), timeout),
+                Err(error) => Err((error, Request::new(Arc::clone(&handle), operation, Way::Port))),
             };
             match started {
                 Ok(id) => {

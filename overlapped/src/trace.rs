@@ -127,6 +127,10 @@ fn number(id: OperationId) -> u64 {
 
 /// By which other tools know it too.
 #[cfg(feature = "tracing")]
+#[allow(
+    clippy::useless_conversion,
+    reason = "a handle's number is as wide as this on Windows, and a descriptor's narrower"
+)]
 fn descriptor(handle: &Handle) -> i64 {
     handle.raw_fd().into()
 }

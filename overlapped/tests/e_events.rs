@@ -279,7 +279,8 @@ fn e02_a_set_that_races_with_the_timeout_is_consumed_or_stays() {
         let event = Event::auto_reset();
         let mut random = Random(2);
         let (mut in_time, mut too_late) = (0, 0);
-        for round in 0..1500 {
+        let rounds = if wine() { 300 } else { 1500 }; // there a thread takes its time to begin
+        for round in 0..rounds {
             let micros = random.below(300);
             let waited = thread::scope(|scope| {
                 scope.spawn(|| {
@@ -959,7 +960,7 @@ enum Turn {
 
 #[test]
 fn an_echo_server_on_events_serves_as_many_connections_as_one_wait_takes() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         const CONNECTIONS: usize = event::MAX_EVENTS - 1; // and the listener
         let pool = BufferPool::new(2048, 32).unwrap();
         let (listener, address) = free_listener();

@@ -61,7 +61,7 @@ fn echo_server(server: impl FnOnce(TcpListener, BufferPool)) {
 
 #[test]
 fn an_echo_server_works_under_tokio_with_several_threads() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).build().unwrap();
         echo_server(|listener, pool| {
             let serving = serve(listener, CONNECTIONS, |conn| drop(tokio::spawn(echo(conn, pool.clone()))));
@@ -72,7 +72,7 @@ fn an_echo_server_works_under_tokio_with_several_threads() {
 
 #[test]
 fn an_echo_server_works_under_tokio_with_one_thread() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         echo_server(|listener, pool| {
             runtime.block_on(async {
@@ -95,7 +95,7 @@ fn an_echo_server_works_under_tokio_with_one_thread() {
 
 #[test]
 fn an_echo_server_works_under_smol_with_several_threads() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         let executor = Arc::new(smol::Executor::new());
         let (stop, stopped) = smol::channel::unbounded::<()>();
         let threads: Vec<_> = (0..3)
@@ -140,7 +140,7 @@ type Tasks<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 #[test]
 fn an_echo_server_works_under_block_on_with_the_tasks_of_one_thread() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         echo_server(|listener, pool| {
             echo_server_of_one_thread(listener, &pool, CONNECTIONS, |tasks| alertable::block_on(tasks));
         });
@@ -149,7 +149,7 @@ fn an_echo_server_works_under_block_on_with_the_tasks_of_one_thread() {
 
 #[test]
 fn an_echo_server_works_under_block_on_with_several_threads_that_share_a_listener() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         echo_server(|listener, pool| {
             // Each takes its share and no more, so that each can end.
             let threads: Vec<_> = [20, 20, 24]
@@ -168,7 +168,7 @@ fn an_echo_server_works_under_block_on_with_several_threads_that_share_a_listene
 
 #[test]
 fn an_echo_server_works_with_nothing_but_the_standard_library() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         echo_server(|listener, pool| {
             echo_server_of_one_thread(listener, &pool, CONNECTIONS, |tasks| block_on(tasks));
         });
@@ -653,7 +653,18 @@ fn started_elsewhere<T: Done>(
         tell.send(future).unwrap();
         afterwards(&is_over);
     });
-    (told.recv().unwrap(), over, thread)
+    let future = told.recv().unwrap();
+    if wine() {
+        // What comes while that thread is on its way out is lost: a receive of it ends with 0 bytes, now and then.
+        thread::sleep(MOMENT);
+    }
+    (future, over, thread)
+}
+
+fn say_what_wine_does() {
+    if wine() {
+        println!("WINE DIFFERS: a thread that ends takes data with it");
+    }
 }
 
 type Afterwards = fn(&mpsc::Receiver<()>);
@@ -672,6 +683,7 @@ const AFTERWARDS: [Afterwards; 4] = [
 
 #[test]
 fn a_future_that_left_its_block_on_ends_elsewhere_whatever_its_first_thread_does() {
+    say_what_wine_does();
     watched(|| {
         for afterwards in AFTERWARDS {
             for own_ring in [false, true] {
@@ -694,6 +706,7 @@ fn a_future_that_left_its_block_on_ends_elsewhere_whatever_its_first_thread_does
 
 #[test]
 fn every_kind_of_future_ends_elsewhere() {
+    say_what_wine_does();
     watched(|| {
         // At once, for connecting to somebody who is busy takes seconds.
         thread::scope(|scope| {
@@ -765,6 +778,7 @@ fn every_kind_ends_elsewhere(afterwards: Afterwards) {
 
 #[test]
 fn a_future_that_left_its_block_on_may_be_dropped_or_cancelled_elsewhere() {
+    say_what_wine_does();
     watched(|| {
         for afterwards in AFTERWARDS {
             let pool = BufferPool::new(16, 1).unwrap();
@@ -774,7 +788,9 @@ fn a_future_that_left_its_block_on_may_be_dropped_or_cancelled_elsewhere() {
             wait_until("the buffer is back", || pool.available() == 1);
             let (mut future, second_over, second) = started_elsewhere(conn.recv(pool.take().unwrap()), afterwards);
             future.cancel();
-            assert_eq!(block_on(future).result, Err(Error::OPERATION_ABORTED));
+            let result = block_on(future).result;
+            // Of a thread that has ended Wine may say so: see `say_what_wine_does`.
+            assert!(result == Err(Error::OPERATION_ABORTED) || wine() && result == Ok(0), "{result:?}");
             peer.write_all(b"data").unwrap();
             assert_eq!(&block_on(receive(&conn)).buffer[..], b"data");
             for (over, thread) in [(over, thread), (second_over, second)] {
@@ -973,19 +989,19 @@ fn race(seed: u64, rounds: u64, run: impl FnOnce(Tasks<'_>)) {
 #[test]
 fn x02_cancels_that_race_with_data_lose_no_byte_in_the_threads_own_ring() {
     let seed = seed();
-    watched_for(Duration::from_secs(60), move || race(seed, rounds(50_000), |reader| alertable::block_on(reader)));
+    watched(move || race(seed, rounds(50_000), |reader| alertable::block_on(reader)));
 }
 
 #[test]
 fn x02_cancels_that_race_with_data_lose_no_byte_with_the_librarys_thread() {
     let seed = seed();
-    watched_for(Duration::from_secs(60), move || race(seed, rounds(50_000), |reader| block_on(reader)));
+    watched(move || race(seed, rounds(50_000), |reader| block_on(reader)));
 }
 
 #[test]
 fn x02_cancels_that_race_with_data_lose_no_byte_in_tasks_that_wander_between_threads() {
     let seed = seed();
-    watched_for(Duration::from_secs(60), move || {
+    watched(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).build().unwrap();
         let races: Vec<_> = (0..3)
             .map(|number| {

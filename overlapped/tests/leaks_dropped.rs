@@ -252,6 +252,7 @@ fn c11_operations_without_a_port_leave_nothing_behind_whatever_becomes_of_them()
                 }
             }
         }
+        wait_until("the threads for files have ended", || file_threads() == 0);
         println!("{total} operations");
         assert!(total > 5000, "{total}");
         pools_that_were_used_once_do_not_stay();

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -226,6 +226,7 @@ fn s02_sends_that_several_threads_start_leave_whole_and_in_the_order_of_the_call
         // Each thread sends records of 5000 bytes that all carry its mark and number; records may interleave, bytes may not.
         const RECORD: usize = 5000;
         const EACH: u8 = 30;
+        let over = &AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| port.run(3, |_| Ok(())).unwrap());
             for mark in 0..4u8 {
@@ -235,6 +236,11 @@ fn s02_sends_that_several_threads_start_leave_whole_and_in_the_order_of_the_call
                         let mut record = vec![mark; RECORD];
                         record[1] = number;
                         conn.send(Buffer::from(record)).unwrap();
+                    }
+                    if wine() {
+                        // A thread that ends takes with it what it has started: a send of it is not heard of again, now and then.
+                        println!("WINE DIFFERS: a thread that ends takes data with it");
+                        wait_until("all has come", || over.load(Ordering::SeqCst));
                     }
                 });
             }
@@ -248,6 +254,7 @@ fn s02_sends_that_several_threads_start_leave_whole_and_in_the_order_of_the_call
                 record[1] = mark;
                 assert!(record.iter().all(|byte| *byte == mark), "a record was torn");
             }
+            over.store(true, Ordering::SeqCst);
             port.close();
         });
     });

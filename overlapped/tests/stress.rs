@@ -39,7 +39,7 @@ fn bytes_are_accounted_for_in_order_whatever_is_cancelled_or_times_out() {
     let rounds = variable("OVERLAPPED_ROUNDS").unwrap_or(6);
     for round in 0..rounds {
         let seed = seed.wrapping_add(round);
-        watched_for(Duration::from_secs(60), move || one_round(seed));
+        watched(move || one_round(seed));
     }
 }
 
@@ -122,7 +122,7 @@ fn one_round(seed: u64) {
 /// Closes the port when every connection has finished.
 fn settle(streams: &Mutex<Vec<Conn<Arc<Stream>>>>, open: &AtomicU64, port: &Port) -> overlapped::Result<()> {
     let left = streams.lock().unwrap().iter().filter(|conn| !conn.key().progress.lock().unwrap().finished).count();
-    open.store(left as u64, Ordering::SeqCst);
+    open.fetch_min(left as u64, Ordering::SeqCst); // another worker may have counted later and be here first
     if left == 0 {
         port.close();
     }

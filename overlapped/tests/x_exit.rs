@@ -510,7 +510,7 @@ fn all_end_once(end: End) {
 
 #[test]
 fn c11_every_operation_has_one_end_whatever_ends_it_and_however_it_is_told() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         for _ in 0..20 {
             ENDS.into_iter().for_each(all_end_once);
         }
@@ -555,7 +555,7 @@ impl Posting {
 
 #[test]
 fn s02_receives_are_filled_in_posting_order_however_their_ends_are_told() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         for round in 0..10 {
             let (conn, mut peer) = free_pair();
             // More buffers than receives: ends that nobody has asked for yet keep theirs, and they are asked for last.
@@ -616,7 +616,7 @@ fn s02_receives_are_filled_in_posting_order_however_their_ends_are_told() {
 
 #[test]
 fn s02_sends_leave_in_the_order_of_the_calls_however_their_ends_are_told() {
-    watched_for(Duration::from_secs(60), || {
+    watched(|| {
         for round in 0..10 {
             let (conn, mut peer) = free_pair();
             conn.options(|socket| socket.set_send_buffer_size(1 << 16)).unwrap();

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::task::Waker;
 
 use super::{Ended, Event, Handle, OperationId};
-use crate::sync::Mutex;
+use crate::sys::lock::Lock;
 
 pub(crate) struct Cell {
-    state: Mutex<State>,
+    state: Lock<State>,
     /// The operation has ended; its end may have been taken. Written under the lock.
     done: AtomicBool,
     /// Nobody will ask. Written under the lock.
@@ -40,7 +40,7 @@ impl Cell {
 
     fn of(state: State, event: Option<Event>, ended: Option<Event>) -> Arc<Self> {
         let (done, abandoned) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { state: Mutex::new(state), done, abandoned, event, ended })
+        Arc::new(Self { state: Lock::new(state), done, abandoned, event, ended })
     }
 
     /// The operation has ended. The order is that of Windows: first the outcome, then the event.

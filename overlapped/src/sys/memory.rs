@@ -186,7 +186,7 @@ pub(crate) struct Pool {
     hungry: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
     /// How many rings have buffers of it.
-    #[cfg_attr(windows, allow(dead_code, reason = "only rings are given buffers beforehand"))]
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only rings are given buffers beforehand"))]
     pub(crate) users: AtomicUsize,
 }
 
@@ -230,7 +230,7 @@ impl Pool {
     }
 
     /// Moves up to `most` free buffers to `give`.
-    #[cfg_attr(windows, allow(dead_code, reason = "only rings are given buffers beforehand"))]
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only rings are given buffers beforehand"))]
     pub(crate) fn take_many(&self, most: usize, mut give: impl FnMut(u32)) {
         let mut free = self.free.lock();
         let keep = free.len().saturating_sub(most);
@@ -239,7 +239,7 @@ impl Pool {
 
     /// Takes a free buffer.
     #[inline]
-    #[cfg_attr(windows, allow(dead_code, reason = "only rings are given buffers beforehand"))]
+    #[cfg_attr(windows, allow(dead_code, reason = "there the system takes them"))]
     pub(crate) fn take_one(&self) -> Option<u32> {
         self.free.lock().pop()
     }

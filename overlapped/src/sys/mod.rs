@@ -24,6 +24,8 @@ mod unix;
 mod windows;
 
 pub(crate) use cell::Cell;
+#[cfg(unix)]
+pub(crate) use operation::recycle::Spare;
 pub(crate) use operation::{Delivered, Ended, Operation, Request};
 #[cfg_attr(windows, allow(unreachable_pub, reason = "only the C face names kinds, and it is for Linux"))]
 pub use operation::{Kind, OperationId};

@@ -89,7 +89,8 @@ pub(crate) enum Operation {
 
 /// An operation from its start to its end. It owns all memory that the system may touch, and lives until the system has let go of it.
 ///
-/// Each message touches two of these. On Linux one is two cache lines (see the assertion below), and small enough to be moved without a call.
+/// Each message touches two of these. On Linux one is two cache lines (see the assertion below).
+#[repr(align(64))]
 #[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
 pub struct Request {
     pub(crate) id: OperationId,
@@ -111,12 +112,13 @@ pub(crate) type Ended = Box<Request>;
 impl Request {
     /// Inlined, so that it is made where it stays: what is moved as a whole right after its parts were written makes the processor wait.
     #[inline(always)]
-    pub(crate) fn new(handle: &Arc<Handle>, operation: Operation, way: Way) -> Box<Self> {
+    pub(crate) fn new(handle: Arc<Handle>, operation: Operation, way: Way) -> Box<Self> {
+        let memory = recycle::spare();
         Box::write(
-            recycle::spare(),
+            memory,
             Self {
                 id: OperationId::NONE,
-                handle: Arc::clone(handle),
+                handle,
                 operation,
                 way,
                 error: None,
@@ -126,10 +128,10 @@ impl Request {
         )
     }
 
-    /// What is in the box, whose memory is kept for the next request.
+    /// Makes something of its handle and its operation, which are copied once only; its memory is kept for the next request.
     #[inline(always)]
-    pub(crate) fn unbox(self: Box<Self>) -> Self {
-        recycle::take(self)
+    pub(crate) fn dissolve<R>(self: Box<Self>, make: impl FnOnce(Arc<Handle>, Operation) -> R) -> R {
+        recycle::dissolve(self, make)
     }
 
     /// It has ended, with this result.
@@ -152,40 +154,93 @@ const _: () = assert!(size_of::<Request>() <= 128);
 
 /// Memory of requests that have ended, for those that start next. A busy server has hundreds under way, and the allocator keeps only a few
 /// of a size at hand.
-mod recycle {
+pub(super) mod recycle {
     use std::cell::RefCell;
     use std::mem::MaybeUninit;
+    use std::ptr::{self, NonNull};
 
-    use super::Request;
+    use super::{Arc, Handle, Operation, Request};
 
     /// How many a thread keeps.
     const MOST: usize = 1024;
 
     thread_local! {
-        #[allow(clippy::vec_box, reason = "the allocation is what is kept")]
-        static SPARE: RefCell<Vec<Box<MaybeUninit<Request>>>> = const { RefCell::new(Vec::new()) };
+        static SPARE: Spare<Request> = const { Spare::new() };
     }
 
-    #[inline]
+    /// Memory for values of one type.
+    #[allow(clippy::vec_box, reason = "the allocation is what is kept")]
+    pub(crate) struct Spare<T>(RefCell<Vec<Box<MaybeUninit<T>>>>);
+
+    impl<T> Spare<T> {
+        pub(crate) const fn new() -> Self {
+            Self(RefCell::new(Vec::new()))
+        }
+
+        #[inline(always)]
+        pub(crate) fn take(&self) -> Option<Box<MaybeUninit<T>>> {
+            self.0.try_borrow_mut().ok()?.pop()
+        }
+
+        #[inline(always)]
+        pub(crate) fn keep(&self, memory: Box<MaybeUninit<T>>) {
+            match self.0.try_borrow_mut() {
+                Ok(mut spare) if spare.len() < MOST => spare.push(memory),
+                _ => {}
+            }
+        }
+
+        /// Drops what is in the box, and keeps its memory.
+        #[cfg_attr(windows, allow(dead_code, reason = "the C face is for Linux"))]
+        #[inline(always)]
+        pub(crate) fn empty(&self, full: Box<T>) {
+            let at = Box::into_raw(full);
+            // SAFETY: `at` came from a Box, and what is in it is dropped once: from then on the memory is uninitialised. MaybeUninit has
+            // the layout of what it may hold.
+            let memory = unsafe {
+                ptr::drop_in_place(at);
+                Box::from_raw(at.cast::<MaybeUninit<T>>())
+            };
+            self.keep(memory);
+        }
+    }
+
+    /// Cannot unwind, so that what is to lie in it need not be kept elsewhere for that case.
+    #[inline(always)]
     pub(super) fn spare() -> Box<MaybeUninit<Request>> {
-        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
-        spare.unwrap_or_else(Box::new_uninit)
+        SPARE.try_with(Spare::take).ok().flatten().unwrap_or_else(|| new())
+    }
+
+    #[cold]
+    extern "C" fn new() -> Box<MaybeUninit<Request>> {
+        Box::new_uninit()
     }
 
     #[inline(always)]
-    pub(super) fn take(request: Box<Request>) -> Request {
-        let at = Box::into_raw(request).cast::<MaybeUninit<Request>>();
-        // SAFETY: `at` came from a Box of a Request, whose layout MaybeUninit shares; the request is read out once, and the
-        // memory is from then on treated as uninitialised.
-        let (request, memory) = unsafe { (at.cast::<Request>().read(), Box::from_raw(at)) };
-        // A thread that is ending keeps nothing.
-        let _ = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            if spare.len() < MOST {
-                spare.push(memory);
-            }
-        });
-        request
+    pub(super) fn dissolve<R>(request: Box<Request>, make: impl FnOnce(Arc<Handle>, Operation) -> R) -> R {
+        let rest = Rest(Box::leak(request).into());
+        let at = rest.0.as_ptr();
+        // SAFETY: both are read out once, and neither used nor dropped there: see `Rest`.
+        let (handle, operation) = unsafe { ((&raw const (*at).handle).read(), (&raw const (*at).operation).read()) };
+        make(handle, operation) // right where it is wanted: the rest goes afterwards
+    }
+
+    /// What is left of a request whose handle and operation have been read out.
+    struct Rest(NonNull<Request>);
+
+    impl Drop for Rest {
+        #[inline(always)]
+        fn drop(&mut self) {
+            let at = self.0.as_ptr();
+            // SAFETY: `at` came from a Box, and nobody else has it. The two fields are dropped once and, like the others, not used again,
+            // so that the memory is uninitialised from then on; its layout is the same.
+            let memory = unsafe {
+                ptr::drop_in_place(&raw mut (*at).way);
+                ptr::drop_in_place(&raw mut (*at).in_flight);
+                Box::from_raw(at.cast::<MaybeUninit<Request>>())
+            };
+            let _ = SPARE.try_with(|spare| spare.keep(memory)); // a thread that is ending keeps nothing
+        }
     }
 }
 

@@ -14,11 +14,23 @@ pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count() - 1 // the directory itself
 }
 
-/// Threads of this process, without those that the kernel has for its rings: they come and go as it likes.
+/// As the kernel cuts it.
+const FILES: &str = "overlapped file";
+
+/// Threads of this process, without those that come and go: the kernel's for its rings, and [`file_threads`].
 pub fn threads() -> usize {
+    threads_named(|name| !name.starts_with("iou-") && !name.starts_with(FILES))
+}
+
+/// Threads that do file operations where the kernel does not. Each ends when it has had nothing to do for a while.
+pub fn file_threads() -> usize {
+    threads_named(|name| name.starts_with(FILES))
+}
+
+fn threads_named(which: impl Fn(&str) -> bool) -> usize {
     let name = |task: &std::path::Path| std::fs::read_to_string(task.join("comm")).unwrap_or_default();
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    tasks.filter(|task| !name(&task.as_ref().unwrap().path()).starts_with("iou-")).count()
+    tasks.filter(|task| which(&name(&task.as_ref().unwrap().path()))).count()
 }
 
 /// Processor time that this thread has used.

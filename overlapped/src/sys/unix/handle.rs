@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,29 +18,33 @@ use rustix::fs::OFlags;
 use super::engine::{About, Token, Wait};
 use super::lane::{Books, Lane};
 use super::line::{Direction, Line, direction};
+use super::request::Step;
 use super::timers::{Moment, Timers};
-use super::{Descriptor, Port, Way, raw, thread};
+use super::{Descriptor, Port, Way, host, raw, thread};
 use crate::sync::Mutex;
 use crate::sys::{Ended, Kind, Operation, OperationId, Request};
 use crate::{Error, Result, trace};
 
+/// What each operation looks at comes first, so that it lies together in the cache.
+#[repr(C)]
 #[allow(unreachable_pub, reason = "named by a sealed trait, which is public as far as the compiler knows")]
 pub struct Handle {
-    id: u64,
     association: OnceLock<Association>,
     /// Where its lines are.
     seats: [Seat; 2],
-    /// Operations of each line that were started and whose packets have not been dequeued; counted where a port has several lanes.
-    outstanding: [AtomicU32; 2],
-    kind: Kind,
     raw: RawFd,
     closed: AtomicBool,
     sending: AtomicU8,
     receiving: AtomicU8,
-    /// Connections lie in `cold.accepted`.
-    has_accepted: AtomicBool,
+    kind: Kind,
+    /// Operations of each line that were started and whose packets have not been dequeued; counted where a port has several lanes.
+    outstanding: [AtomicU32; 2],
     /// The error that broke the connection, or 0. Linux says so once, and then that it ended orderly.
     broken: AtomicU32,
+    /// Connections lie in `cold.accepted`.
+    has_accepted: AtomicBool,
+    /// Changes with the socket behind it.
+    id: AtomicU64,
     cold: Mutex<Cold>,
 }
 
@@ -105,6 +109,10 @@ enum Attempt {
 
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
+fn next_id() -> u64 {
+    LAST_ID.fetch_add(1, SeqCst) + 1
+}
+
 /// The count or error that a result of the kernel means.
 pub(super) fn count(result: i32) -> Result<usize> {
     if result < 0 { Err(Error::from_errno(-result)) } else { Ok(result as usize) }
@@ -113,8 +121,9 @@ pub(super) fn count(result: i32) -> Result<usize> {
 impl Handle {
     pub(crate) fn new(fd: Descriptor, kind: Kind) -> Arc<Self> {
         let_block(&fd);
+        host::keep_quiet(&fd);
         Arc::new(Self {
-            id: LAST_ID.fetch_add(1, SeqCst) + 1,
+            id: AtomicU64::new(next_id()),
             association: OnceLock::new(),
             seats: Default::default(),
             outstanding: Default::default(),
@@ -168,9 +177,9 @@ impl Handle {
         &*self.association.get().expect("only an associated handle is asked for its key").key
     }
 
-    /// No other handle of the process has it, then or later.
+    /// No other handle of the process has it, then or later, and no other socket of this one.
     pub(super) fn id(&self) -> u64 {
-        self.id
+        self.id.load(Relaxed) // it changes while no operation is under way, and whoever starts one knows that by other means
     }
 
     #[inline]
@@ -232,40 +241,52 @@ impl Handle {
     }
 
     /// Something was put into a lane: its holder has to see it.
+    #[inline]
     fn attend(&self, lane: &Lane) {
         if !lane.is_mine() {
-            match self.port() {
-                Some(port) => port.attend(lane.id as usize),
-                None => lane.nudge(),
-            }
+            Self::call(lane, self.port());
+        }
+    }
+
+    #[inline(never)]
+    fn call(lane: &Lane, port: Option<&Arc<Port>>) {
+        match port {
+            Some(port) => port.attend(lane.id as usize),
+            None => lane.nudge(),
         }
     }
 
     // Starting.
 
-    /// Starts an operation. It ends once, and that is told the way that was asked for.
+    /// Starts an operation of the request's handle. It ends once, and that is told the way that was asked for.
     pub(crate) fn start(
-        self: &Arc<Self>,
         request: Box<Request>,
         timeout: Option<Duration>,
     ) -> std::result::Result<OperationId, (Error, Box<Request>)> {
-        if timeout.is_some()
-            && self.association.get().is_none()
-            && let Err(error) = thread::reaper()
-        {
-            return Err((error, request)); // who would look at the clock?
-        }
         let mut request = request;
-        request.in_flight.deadline = timeout.and_then(Moment::in_future);
+        if let Some(timeout) = timeout {
+            if request.handle.association.get().is_none()
+                && let Err(error) = thread::reaper()
+            {
+                return Err((error, request)); // who would look at the clock?
+            }
+            request.in_flight.deadline = Moment::in_future(timeout);
+        }
         match direction(&request.operation) {
-            Some(direction) => self.start_in_line(direction, request),
-            None => self.start_loose(request),
+            Some(direction) => {
+                let handle = Arc::as_ptr(&request.handle);
+                // SAFETY: the request owns a share of the handle, in the box that this call has until the request has joined its line. After
+                // that `start_in_line` asks for the handle only under the lane's lock, without which no request ends.
+                unsafe { &*handle }.start_in_line(direction, request)
+            }
+            None => Arc::clone(&request.handle).start_loose(request),
         }
     }
 
+    /// The request is all that keeps the handle: see [`attempt`](Self::attempt).
     #[inline]
     fn start_in_line(
-        self: &Arc<Self>,
+        &self,
         direction: Direction,
         request: Box<Request>,
     ) -> std::result::Result<OperationId, (Error, Box<Request>)> {
@@ -274,39 +295,80 @@ impl Handle {
         loop {
             let seat = self.seats[direction as usize].get();
             let lane = seat.map_or(home, |(lane, _)| lane);
-            match self.with_lane(lane, |lane| self.attempt(lane, direction, seat, home, &mut request)) {
+            let attempt = self.with_lane(lane, |lane| match lane.is_mine() {
+                true => self.attempt(lane, direction, seat, home, &mut request),
+                false => self.attempt_elsewhere(lane, direction, seat, home, &mut request),
+            });
+            match attempt {
                 Some(Attempt::Started(id)) => return Ok(id),
-                Some(Attempt::Move(at)) => {
-                    self.with_lane(lane, |from| self.with_lane(home, |to| Self::relocate(from, at, to)));
-                }
                 Some(Attempt::Again) => {}
-                // A line whose thread has ended rests, or is about to.
-                Some(Attempt::Refused) | None if self.association.get().is_none() && lane != home => {
-                    self.forget_seat(direction, seat);
-                    std::thread::yield_now();
-                }
-                Some(Attempt::Refused) | None => {
-                    return Err((Error::ABANDONED_WAIT, request.expect("it was not started")));
+                failed => {
+                    if let Err(error) = self.prepare(failed, direction, seat, lane, home) {
+                        return Err((error, request.expect("it was not started")));
+                    }
                 }
             }
         }
     }
 
-    /// Tries to start `request` in a lane, and takes it if it does.
-    #[inline]
-    fn attempt(
-        self: &Arc<Self>,
+    /// Does what is to be done before the next attempt.
+    #[cold]
+    fn prepare(
+        &self,
+        failed: Option<Attempt>,
+        direction: Direction,
+        seat: Option<(u32, usize)>,
+        lane: u32,
+        home: u32,
+    ) -> Result<()> {
+        match failed {
+            Some(Attempt::Move(at)) => {
+                self.with_lane(lane, |from| self.with_lane(home, |to| Self::relocate(from, at, to)));
+            }
+            // A line whose thread has ended rests, or is about to.
+            Some(Attempt::Refused) | None if self.association.get().is_none() && lane != home => {
+                self.forget_seat(direction, seat);
+                std::thread::yield_now();
+            }
+            Some(Attempt::Refused) | None => return Err(Error::ABANDONED_WAIT),
+            Some(Attempt::Started(_) | Attempt::Again) => {}
+        }
+        Ok(())
+    }
+
+    /// Tries to start `request` in a lane that is another's, whose holder has to see it.
+    #[inline(never)]
+    fn attempt_elsewhere(
+        &self,
         lane: &Lane,
         direction: Direction,
         seat: Option<(u32, usize)>,
         home: u32,
         request: &mut Option<Box<Request>>,
     ) -> Attempt {
-        let attempt = lane.work(|books| {
+        let port = self.port().cloned();
+        let attempt = self.attempt(lane, direction, seat, home, request);
+        if let Attempt::Started(_) = attempt {
+            Self::call(lane, port.as_ref());
+        }
+        attempt
+    }
+
+    /// Tries to start `request` in a lane, and takes it if it does. Then the handle may be gone as soon as the lane's lock is.
+    #[inline]
+    fn attempt(
+        &self,
+        lane: &Lane,
+        direction: Direction,
+        seat: Option<(u32, usize)>,
+        home: u32,
+        request: &mut Option<Box<Request>>,
+    ) -> Attempt {
+        lane.work(|books| {
             if books.ended || books.queues().is_sealed() {
                 return Attempt::Refused;
             }
-            let Some(at) = self.find(books, lane, direction, seat) else { return Attempt::Again };
+            let Some(at) = self.find(books, lane, direction, seat, request) else { return Attempt::Again };
             if lane.id != home && self.may_leave(&books.lines[at]) {
                 return Attempt::Move(at);
             }
@@ -329,31 +391,43 @@ impl Handle {
                 books.deliver(lane, request.end(result));
                 return Attempt::Started(id);
             }
+            if direction == Direction::Send
+                && books.lines[at].is_clear()
+                && let Some(result) = lane.engine().send_now(books.queues_mut(), &request, self.raw)
+                && let Step::Done(result) = request.advance(result)
+            {
+                let result = self.correct(&request.operation, result);
+                books.deliver(lane, request.end(result));
+                return Attempt::Started(id);
+            }
             if let Some(deadline) = request.in_flight.deadline {
-                self.schedule(deadline.instant());
+                request.handle.schedule(deadline.instant());
             }
             books.join(lane, at, request);
             Attempt::Started(id)
-        });
-        if let Attempt::Started(_) = attempt {
-            self.attend(lane);
-        }
-        attempt
+        })
     }
 
     /// The place of a line in a lane: the one that it had, or a new one if it was nowhere.
     #[inline]
     fn find(
-        self: &Arc<Self>,
+        &self,
         books: &mut Books,
         lane: &Lane,
         direction: Direction,
         seat: Option<(u32, usize)>,
+        request: &Option<Box<Request>>,
     ) -> Option<usize> {
         if let Some((_, at)) = seat {
             let line = books.lines.get(at)?;
-            return (line.is_of(Arc::as_ptr(self)) && line.direction == direction).then_some(at);
+            return (line.is_of(self) && line.direction == direction).then_some(at);
         }
+        request.as_ref()?.handle.take_seat(books, lane, direction)
+    }
+
+    /// A line that was nowhere gets its place.
+    #[inline(never)]
+    fn take_seat(self: &Arc<Self>, books: &mut Books, lane: &Lane, direction: Direction) -> Option<usize> {
         let mut cold = self.cold.lock();
         if self.seats[direction as usize].get().is_some() {
             return None; // by another thread, just now
@@ -399,6 +473,7 @@ impl Handle {
         }
     }
 
+    #[inline(never)]
     fn start_loose(self: &Arc<Self>, request: Box<Request>) -> std::result::Result<OperationId, (Error, Box<Request>)> {
         let home = self.home(&request.way);
         let mut request = Some(request);
@@ -499,7 +574,7 @@ impl Handle {
                 others.after().handles.push(handle);
                 return None;
             }
-            let mut line = mine.lines.remove(at);
+            let mut line = mine.remove(from, at);
             line.unstall();
             let direction = line.direction;
             let at = others.lines.insert(line);
@@ -628,11 +703,15 @@ impl Handle {
 
     /// Puts another socket behind the same number. It is as new.
     pub(super) fn replace(&self, socket: OwnedFd) -> Result<()> {
+        for direction in [Direction::Receive, Direction::Send] {
+            self.in_line(direction, |lane, books, at| books.strike(lane, at));
+        }
         let mut cold = self.cold.lock();
         match &mut cold.fd {
-            Some(fd) if !self.is_closed() => rustix::io::dup3(&socket, fd, rustix::io::DupFlags::CLOEXEC)?,
+            Some(fd) if !self.is_closed() => host::replace(&socket, fd)?,
             _ => return Err(Error::INVALID_HANDLE),
         }
+        self.id.store(next_id(), Relaxed); // what an engine knows is of the socket that was there
         self.sending.store(half::OPEN, SeqCst);
         self.receiving.store(half::OPEN, SeqCst);
         self.broken.store(0, SeqCst);
@@ -658,7 +737,9 @@ impl Handle {
             (Operation::Recv { .. } | Operation::RecvPooled { .. } | Operation::RecvVectored { .. }, Ok(0)) => {
                 match broken {
                     Some(error) => Err(error),
-                    None if self.sending.load(SeqCst) == half::OPEN && is_reset(self.raw) => {
+                    // Gone altogether, although this side has not shut its half: the end was a reset, of which an operation of the other
+                    // direction has taken the error and may not have told us yet.
+                    None if self.sending.load(SeqCst) == half::OPEN && host::has_lost_connection(self.raw) => {
                         self.broken.store(Error::NETNAME_DELETED.code(), SeqCst);
                         Err(Error::NETNAME_DELETED)
                     }
@@ -688,7 +769,7 @@ impl Handle {
         // SAFETY: the kernel gave this descriptor to us as the result of an accept, and this is the only place that takes it.
         let accepted = result.ok().map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
         let operation = Operation::Accept { standing: more, accepted };
-        let mut request = Request::new(self, operation, way);
+        let mut request = Request::new(Arc::clone(self), operation, way);
         request.id = id;
         request.end(result)
     }
@@ -782,7 +863,9 @@ impl Handle {
                     let held = books.deafen(lane, at);
                     books.end_early(lane, at, error, |_| true);
                     let line = &mut books.lines[at];
-                    if !line.is_aground() {
+                    if line.is_aground() {
+                        books.strike(lane, at);
+                    } else {
                         line.closing = true;
                         self.cold.lock().pins += 1;
                     }
@@ -918,6 +1001,7 @@ impl Handle {
     }
 
     /// Sees to it that the timers look at this handle at `deadline`.
+    #[inline(never)]
     fn schedule(self: &Arc<Self>, deadline: Instant) {
         if let Some(deadline) = self.timer(deadline)
             && self.timers().add(deadline, Arc::downgrade(self))
@@ -939,7 +1023,7 @@ impl Drop for Handle {
                 let rest = lane.work(|books| {
                     books.lines.get(at).filter(|line| line.is_of(this))?;
                     if books.lines[at].is_aground() {
-                        return Some((Some(books.lines.remove(at)), None));
+                        return Some((Some(books.remove(lane, at)), None));
                     }
                     let held = books.deafen(lane, at);
                     books.lines[at].keep(fd.take());
@@ -961,17 +1045,6 @@ fn let_block(fd: &OwnedFd) {
     {
         let _ = rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK);
     }
-}
-
-/// Whether a connection whose end was just read is gone altogether, although this side has not shut its half: then the end was a
-/// reset, of which an operation of the other direction has taken the error and may not have told us yet.
-fn is_reset(fd: RawFd) -> bool {
-    const TCP_CLOSE: u8 = 7;
-    let (mut state, mut len) = (0u8, 1);
-    // SAFETY: the kernel writes at most `len` bytes of its `tcp_info`, the first of which is the state, to `state`. A descriptor that
-    // is closed is refused.
-    let result = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut state).cast(), &mut len) };
-    result == 0 && len == 1 && state == TCP_CLOSE
 }
 
 /// Whether a standing accept goes on after this: a connection that failed on its way in does not end it, a shortage does.

@@ -4,7 +4,7 @@
 //! waits alertably has a lane of its own, which nobody else enters. What a lane knows lies behind one lock: an operation takes it when
 //! it is started and when its end is taken, and no other.
 
-use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -13,8 +13,9 @@ use std::thread::Thread;
 
 use slab::Slab;
 
-use super::engine::{About, Completion, Engine, Mode, Queues, Token, Wait};
+use super::engine::{About, Completion, Engine, Mode, Queues, Requests, Target, Token, Wait};
 use super::line::Line;
+use super::queue::{Item, Queue};
 use super::request::Step;
 use super::worker::this_tid;
 use super::{Handle, Port, Way, prefetch, raw, thread};
@@ -67,6 +68,8 @@ pub(super) struct Lane {
     watched: Arc<AtomicBool>,
     /// There are lines that wait for a buffer.
     pub(super) starving: AtomicBool,
+    /// One of them has come since the last [`Self::feed`]: no pool has been asked for it.
+    pub(super) unfed: AtomicBool,
     /// One of them could go on elsewhere, but not yet: look again soon.
     pub(super) impatient: AtomicBool,
     /// What a pool calls when a buffer comes back.
@@ -88,7 +91,7 @@ pub(super) struct Books {
     pub(super) lines: Slab<Line>,
     pub(super) loose: Slab<Loose>,
     /// What has ended, first in, first out.
-    ready: VecDeque<Item>,
+    pub(super) ready: Queue,
     /// Completions that have just been taken out of the engine. Empty at any other time.
     batch: Vec<Completion>,
     /// Lines whose first waits for a buffer.
@@ -97,7 +100,7 @@ pub(super) struct Books {
     pub(super) later: Vec<usize>,
     /// The flags of the lanes that this one watches.
     watches: Slab<Arc<AtomicBool>>,
-    seq: u32,
+    seq: NonZeroU32,
     /// Numbers for operations that are this lane's to give.
     ids: Range<u64>,
     /// Whether others have been told that `ready` is not empty.
@@ -123,10 +126,34 @@ impl Loose {
     }
 }
 
-/// What waits in the queue of a lane.
-pub(super) enum Item {
-    Ended(Ended),
-    Apc(Box<dyn FnOnce() + Send>),
+/// The requests that an engine has, for it to look at.
+struct InEngine<'a> {
+    lines: &'a mut Slab<Line>,
+    loose: &'a mut Slab<Loose>,
+}
+
+impl Requests for InEngine<'_> {
+    #[inline]
+    fn is_coming(&self, at: u32) {
+        if let Some(line) = self.lines.get(at as usize) {
+            prefetch(line);
+        }
+    }
+
+    #[inline]
+    fn is_near(&self, at: u32) {
+        if let Some(line) = self.lines.get(at as usize) {
+            line.prefetch();
+        }
+    }
+
+    #[inline]
+    fn request(&mut self, token: Token) -> &mut Request {
+        match token.about {
+            About::Loose => &mut self.loose[token.at as usize].request,
+            _ => self.lines[token.at as usize].first_mut().expect("what an engine has is the first of its line"),
+        }
+    }
 }
 
 /// What is left to be done when the lock is free again.
@@ -143,8 +170,8 @@ pub(super) struct After {
     pub(super) ended: Vec<Ended>,
     /// Handles to be dropped: this may be their last owner, and the key in them is the user's.
     pub(super) handles: Vec<Arc<Handle>>,
-    /// A wake-up was taken from somebody.
-    rouse: bool,
+    /// A wake-up was taken from somebody, or there is something for the lane's own thread to do.
+    pub(super) rouse: bool,
 }
 
 impl Books {
@@ -153,12 +180,12 @@ impl Books {
             queues: None,
             lines: Slab::new(),
             loose: Slab::new(),
-            ready: VecDeque::new(),
+            ready: Queue::default(),
             batch: Vec::with_capacity(REAPED_AT_ONCE),
             starved: Vec::new(),
             later: Vec::new(),
             watches: Slab::new(),
-            seq: 0,
+            seq: NonZeroU32::MIN,
             ids: 0..0,
             told: false,
             after: None,
@@ -181,8 +208,8 @@ impl Books {
     }
 
     #[inline]
-    pub(super) fn next_seq(&mut self) -> u32 {
-        self.seq = self.seq.wrapping_add(1);
+    pub(super) fn next_seq(&mut self) -> NonZeroU32 {
+        self.seq = self.seq.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.seq
     }
 
@@ -212,27 +239,31 @@ impl Books {
                 if lane.kind == Kind::OfPort {
                     trace::queued(ended.id, lane.id);
                 }
-                self.queue(Item::Ended(ended));
+                self.ready.push(ended);
             }
             false => self.after().abroad.push(ended),
         }
     }
 
-    #[inline]
-    pub(super) fn queue(&mut self, item: Item) {
-        self.ready.push_back(item);
-    }
-
-    pub(super) fn queued(&self) -> usize {
-        self.ready.len()
-    }
-
-    /// The next of what has ended.
+    /// The next of what has ended, or an APC.
     #[inline]
     pub(super) fn next(&mut self, lane: &Lane) -> Option<Item> {
         loop {
-            if let Some(item) = self.ready.pop_front() {
+            if let Some(item) = self.ready.pop() {
                 return Some(item);
+            }
+            if !self.reap_some(lane) {
+                return None;
+            }
+        }
+    }
+
+    /// The next of what has ended, in a lane without APCs.
+    #[inline]
+    fn next_end(&mut self, lane: &Lane) -> Option<Ended> {
+        loop {
+            if let Some(ended) = self.ready.pop_end() {
+                return Some(ended);
             }
             if !self.reap_some(lane) {
                 return None;
@@ -247,15 +278,21 @@ impl Books {
 
     /// Turns a few completions into ends. `false`: there was none.
     fn reap_some(&mut self, lane: &Lane) -> bool {
-        let Self { queues: Some(queues), batch, .. } = self else { return false };
-        lane.engine().reap(queues, batch);
-        if batch.is_empty() {
-            return false;
+        let Self { queues: Some(queues), batch, lines, loose, .. } = self else { return false };
+        lane.engine().reap(queues, &mut InEngine { lines, loose }, batch);
+        match batch[..] {
+            [] => return false,
+            [completion] => {
+                batch.clear();
+                self.complete(lane, &completion);
+                return true;
+            }
+            _ => {}
         }
         let mut batch = std::mem::take(&mut self.batch);
         for at in 0..batch.len() {
             self.look_ahead(&batch[at..]);
-            self.complete(lane, batch[at]);
+            self.complete(lane, &batch[at]);
         }
         batch.clear();
         self.batch = batch;
@@ -266,7 +303,7 @@ impl Books {
     #[inline]
     fn look_ahead(&self, batch: &[Completion]) {
         let line = |ahead: usize| {
-            let token = batch.get(ahead)?.token;
+            let token = batch.get(ahead)?.token();
             matches!(token.about, About::Line | About::Standing).then(|| self.lines.get(token.at as usize)).flatten()
         };
         if let Some(line) = line(LINE_AHEAD) {
@@ -278,14 +315,14 @@ impl Books {
     }
 
     #[inline]
-    fn complete(&mut self, lane: &Lane, completion: Completion) {
-        match completion.token.about {
+    fn complete(&mut self, lane: &Lane, completion: &Completion) {
+        match completion.token().about {
             About::Line => self.line_ended(lane, completion),
             About::Standing => self.arrived(lane, completion),
             About::Loose => self.loose_ended(lane, completion),
             About::CancelLine | About::CancelStanding | About::CancelLoose => {
                 if completion.result == -libc::ENOENT || completion.result == -libc::EALREADY {
-                    self.not_found(lane, completion.token.opposite());
+                    self.not_found(lane, completion.token().opposite());
                 }
             }
             // If another thread sleeps here, or is on its way, it was meant for that one.
@@ -299,7 +336,7 @@ impl Books {
                 }
             }
             About::Watched => {
-                let watched = self.watches.try_remove(completion.token.at as usize);
+                let watched = self.watches.try_remove(completion.token().at as usize);
                 watched.into_iter().for_each(|watched| watched.store(false, Ordering::SeqCst));
             }
             About::Nothing => {}
@@ -308,21 +345,21 @@ impl Books {
 
     /// Gives a request without an order to the kernel.
     pub(super) fn issue_loose(&mut self, lane: &Lane, request: Box<Request>) -> (usize, u32) {
-        let seq = self.next_seq();
-        let fd = request.handle.raw_fd();
+        let seq = self.next_seq().get();
+        let on = Target { fd: request.handle.raw_fd(), place: None, drained: false };
         let at = self.loose.insert(Loose { request, seq, ended_by: None, closing: false });
         let Self { loose, queues: Some(queues), .. } = self else { return (at, seq) };
-        lane.engine().start(queues, Token::new(About::Loose, at, seq), &mut loose[at].request, fd, false);
+        lane.engine().start(queues, Token::new(About::Loose, at, seq), &mut loose[at].request, on);
         (at, seq)
     }
 
     /// A request without an order has ended or, if it is a standing accept, brought something.
-    fn loose_ended(&mut self, lane: &Lane, completion: Completion) {
-        let at = completion.token.at as usize;
+    fn loose_ended(&mut self, lane: &Lane, completion: &Completion) {
+        let at = completion.token().at as usize;
         let loose = &mut self.loose[at];
-        debug_assert_eq!(loose.seq, completion.token.seq);
+        debug_assert_eq!(loose.seq, completion.token().seq);
         let handle = &loose.request.handle;
-        if completion.more {
+        if completion.more() {
             let result = super::handle::count(completion.result);
             let ended = handle.accepted(loose.request.id, result, true, loose.request.way.again());
             return self.deliver(lane, ended);
@@ -348,7 +385,7 @@ impl Books {
         };
         let Loose { request, closing, .. } = self.loose.remove(at);
         let handle = Arc::clone(&request.handle);
-        handle.landed(lane.id, at, completion.token.seq);
+        handle.landed(lane.id, at, completion.token().seq);
         if again && request.way.is_at_home(lane) {
             handle.issue_loose(self, lane, request);
         } else if again {
@@ -366,35 +403,14 @@ impl Books {
         drop(handle); // not the last owner: the request or its end is one
     }
 
-    /// Takes out what is queued.
-    pub(super) fn take_ready(&mut self) -> Vec<Item> {
-        self.ready.drain(..).collect()
-    }
-
     /// Takes the end of an operation out of the queue.
     pub(super) fn retract(&mut self, handle: &Handle, operation: OperationId) -> Option<Ended> {
-        let mut found = None;
-        for item in self.take_ready() {
-            match item {
-                Item::Ended(ended) if ended.id == operation && std::ptr::eq(&*ended.handle, handle) => {
-                    found = Some(ended)
-                }
-                item => self.queue(item),
-            }
-        }
-        found
+        self.ready.extract(|ended| ended.id == operation && std::ptr::eq(&*ended.handle, handle)).pop()
     }
 
     /// Takes the ends of cells' operations out of the queue.
     pub(super) fn take_cells(&mut self) -> Vec<Ended> {
-        let mut cells = Vec::new();
-        for item in self.take_ready() {
-            match item {
-                Item::Ended(ended) if matches!(ended.way, Way::Cell { .. }) => cells.push(ended),
-                item => self.queue(item),
-            }
-        }
-        cells
+        self.ready.extract(|ended| matches!(ended.way, Way::Cell { .. }))
     }
 
     /// Takes everything out: nothing is in the kernel. To be dropped with no lock held.
@@ -402,7 +418,7 @@ impl Books {
         let lines: Vec<_> = self.lines.iter_mut().map(|(_, line)| line.clear()).collect();
         let loose: Vec<_> = self.loose.drain().collect();
         self.starved.clear();
-        (lines, loose, self.take_ready())
+        (lines, loose, self.ready.take_all())
     }
 }
 
@@ -424,6 +440,7 @@ impl Lane {
             sleepers: AtomicUsize::new(0),
             watched: Arc::default(),
             starving: AtomicBool::new(false),
+            unfed: AtomicBool::new(false),
             impatient: AtomicBool::new(false),
             hungry: OnceLock::new(),
             sleeper: OnceLock::new(),
@@ -581,10 +598,7 @@ impl Lane {
         if !self.has_work() {
             return None;
         }
-        match self.work(|books| books.next(self))? {
-            Item::Ended(ended) => Some(ended),
-            Item::Apc(_) => unreachable!("APCs are queued to threads, not to ports"),
-        }
+        self.work(|books| books.next_end(self))
     }
 
     /// Turns completions into packets, for others to take.
@@ -598,8 +612,9 @@ impl Lane {
     /// Something was taken out of the engine by a thread that may not be the lane's holder.
     pub(super) fn pass_on(&self) {
         // Another thread has looked and is about to sleep: what was taken out here would have kept it awake. One that sleeps
-        // already wakes from any completion, so this does not go round.
-        if self.is_ready() && self.sleepers.load(Ordering::SeqCst) > 0 {
+        // already wakes from any completion, so this does not go round. Or what was taken out has found its pool empty, and the
+        // other, who has fed the lane before, is the one to feed it again.
+        if (self.is_ready() || self.unfed.load(Ordering::SeqCst)) && self.sleepers.load(Ordering::SeqCst) > 0 {
             self.engine().wake();
         }
     }
@@ -683,6 +698,7 @@ impl Lane {
 
     /// Tops up the engine's buffers, and lets receives that waited for one go on. `port`: whose lane it is, if of a port.
     pub(super) fn feed(&self, port: Option<&Arc<Port>>) {
+        self.unfed.store(false, Ordering::SeqCst);
         let starving = self.starving.load(Ordering::SeqCst);
         self.work(|books| {
             self.refill(books);

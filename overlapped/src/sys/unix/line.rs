@@ -11,11 +11,12 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Weak};
 
-use super::engine::{About, Completion, Token};
+use super::engine::{About, Completion, Place, Queues, Target, Token};
 use super::lane::{Books, Lane};
 use super::request::Step;
 use super::timers::Moment;
@@ -25,6 +26,8 @@ use crate::{Buffer, BufferPool, Error, Result};
 
 /// So many receives in a row must have emptied the socket before a standing one is armed again.
 const CALM: u8 = 16;
+/// After so many requests the engine has the descriptor at hand.
+const REGULAR: u8 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -51,19 +54,23 @@ pub(super) fn direction(operation: &Operation) -> Option<Direction> {
     }
 }
 
-/// Kept small: a message touches two of these.
+/// One cache line: a message touches two of these.
+#[repr(align(64))]
 pub(super) struct Line {
     pub(super) handle: Weak<Handle>,
     /// The oldest operation: in the kernel, served by the standing receive, or waiting.
     first: Option<Box<Request>>,
     /// What is behind it or was received too early; most of the time nothing is.
     surplus: Option<Box<Surplus>>,
-    /// `first` is in the kernel.
-    flight: Option<Flight>,
-    standing: Option<Standing>,
-    pub(super) direction: Direction,
     /// What has come in: bytes of a stream, or datagrams.
     taken_in: u64,
+    /// The number of the request that the kernel has: that is `first`.
+    flight: Option<NonZeroU32>,
+    standing: Option<Standing>,
+    /// Where the engine has the descriptor at hand, and how many requests it has been given without.
+    place: Option<Place>,
+    requests: u8,
+    pub(super) direction: Direction,
     /// Receives in a row that have emptied the socket.
     calm: u8,
     /// The last receive emptied the socket: the next one need not try before it waits.
@@ -76,6 +83,9 @@ pub(super) struct Line {
     deaf: bool,
 }
 
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Line>() == 64);
+
 #[derive(Default)]
 struct Surplus {
     /// Operations behind the first, so none if there is no first.
@@ -84,18 +94,12 @@ struct Surplus {
     held: VecDeque<(u64, Held)>,
     /// The descriptor of a handle that was dropped, while the kernel may not have seen all that names it.
     kept: Option<OwnedFd>,
-}
-
-/// What we know of a request while the kernel has it.
-struct Flight {
-    seq: u32,
-    /// Why we asked the kernel to end it early.
+    /// Why we asked the kernel to end early what it has.
     ended_by: Option<Error>,
 }
 
-/// A standing receive that the kernel has.
+/// A standing receive that the kernel has. Its group keeps the pool.
 struct Standing {
-    pool: BufferPool,
     group: u16,
     seq: u32,
     /// The thread that held the lane when it was armed. Its completions interrupt that thread, wherever it then is.
@@ -120,6 +124,8 @@ impl Line {
             flight: None,
             standing: None,
             taken_in: 0,
+            place: None,
+            requests: 0,
             calm: CALM,
             drained: false,
             stalled: false,
@@ -142,12 +148,6 @@ impl Line {
     /// No operation, and nothing in the kernel or held: what is done on the descriptor now is in order.
     pub(super) fn is_clear(&self) -> bool {
         self.is_idle() && !self.holds()
-    }
-
-    /// Whoever joins it is the first, and finds nothing held.
-    #[inline]
-    fn is_alone(&self) -> bool {
-        self.first.is_none() && self.surplus.is_none()
     }
 
     /// Nothing of it is in the kernel.
@@ -207,17 +207,33 @@ impl Line {
         prefetch(self.handle.as_ptr());
     }
 
+    #[inline]
+    pub(super) fn first_mut(&mut self) -> Option<&mut Request> {
+        self.first.as_deref_mut()
+    }
+
     /// Whether the standing receive is what its first waits for.
     #[inline]
-    fn is_served(&self, lane: &Lane) -> bool {
-        match (&self.standing, &self.first, &self.surplus) {
-            (Some(standing), Some(first), None) => {
+    fn is_served(&self, lane: &Lane, queues: &Queues) -> bool {
+        match (&self.standing, &self.first) {
+            (Some(standing), Some(first)) => {
                 !standing.ending
+                    && !self.holds()
                     && first.way.is_at_home(lane)
-                    && first.pool().is_some_and(|pool| Arc::ptr_eq(&standing.pool.0, &pool.0))
+                    && first.pool().is_some_and(|pool| Arc::ptr_eq(queues.pool(standing.group), &pool.0))
             }
             _ => false,
         }
+    }
+
+    /// Whether nothing but the first is to be thought of.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        !self.closing
+            && self
+                .surplus
+                .as_ref()
+                .is_none_or(|surplus| surplus.rest.is_empty() && surplus.held.is_empty() && surplus.ended_by.is_none())
     }
 
     /// The pool whose buffers its first waits for.
@@ -240,7 +256,7 @@ impl Line {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        let ending = self.flight.as_ref().is_some_and(|flight| flight.ended_by.is_some());
+        let ending = self.flight.is_some() && self.surplus.as_ref().is_some_and(|surplus| surplus.ended_by.is_some());
         self.requests().skip(usize::from(ending)).filter_map(|request| request.in_flight.deadline).min()
     }
 
@@ -328,18 +344,16 @@ impl Books {
     #[inline]
     pub(super) fn join(&mut self, lane: &Lane, at: usize, request: Box<Request>) {
         let line = &mut self.lines[at];
-        // The usual way: nothing is before it, and it is at home here.
-        if line.is_alone() && lane.may_be_entered() && request.way.is_at_home(lane) {
-            line.first = Some(request);
-            match line.direction {
-                Direction::Send => self.issue(lane, at),
-                Direction::Receive if line.is_served(lane) => {}
-                Direction::Receive => self.go_on(lane, at),
-            }
-            return;
-        }
+        let is_first = line.is_empty();
         line.push(request);
-        self.go_on(lane, at);
+        // An empty line of sends has nothing that `go_on` would have to look at: it is where its first is at home, or else it moves.
+        match line.direction {
+            Direction::Send if is_first && lane.may_be_entered() => {
+                debug_assert!(line.first().is_some_and(|first| first.way.is_at_home(lane)));
+                self.issue(lane, at);
+            }
+            _ => self.go_on(lane, at),
+        }
     }
 
     /// Lets a line go on: what has arrived goes to the receives that wait for it, and the kernel gets the next operation if it has
@@ -351,8 +365,9 @@ impl Books {
             return;
         }
         loop {
-            let line = &mut self.lines[at];
-            if line.flight.is_some() || line.is_served(lane) {
+            let Self { lines, queues: Some(queues), .. } = self else { return };
+            let line = &mut lines[at];
+            if line.flight.is_some() || line.is_served(lane, queues) {
                 return;
             }
             let Some(first) = &line.first else { return };
@@ -398,8 +413,41 @@ impl Books {
         let line = &mut lines[at];
         let (Some(request), Some(queues)) = (&mut line.first, queues) else { return };
         let fd = request.handle.raw_fd();
-        lane.engine().start(queues, Token::new(About::Line, at, seq), request, fd, line.drained);
-        line.flight = Some(Flight { seq, ended_by: None });
+        if line.place.is_none() {
+            line.requests += 1;
+            if line.requests > REGULAR {
+                line.requests = 0;
+                line.place = lane.engine().enlist(queues, fd);
+            }
+        }
+        let on = Target { fd, place: line.place, drained: line.drained };
+        lane.engine().start(queues, Token::new(About::Line, at, seq.get()), request, on);
+        line.flight = Some(seq);
+    }
+
+    /// The engine lets go of a line's descriptor, which is to be closed or replaced, or of which the line is to go elsewhere.
+    pub(super) fn strike(&mut self, lane: &Lane, at: usize) {
+        let Self { lines, queues: Some(queues), .. } = self else { return };
+        let Some(place) = lines[at].place.take() else { return };
+        let here = lane.may_be_entered();
+        lane.engine().strike(queues, place, here);
+        if !here {
+            self.after().rouse = true; // so that it is done soon
+        }
+    }
+
+    /// Takes a line out.
+    pub(super) fn remove(&mut self, lane: &Lane, at: usize) -> Line {
+        self.strike(lane, at);
+        self.lines.remove(at)
+    }
+
+    /// A line whose handle is closed has nothing in the kernel any more.
+    #[cold]
+    fn land(&mut self, lane: &Lane, at: usize, handle: &Handle) {
+        self.strike(lane, at);
+        self.lines[at].closing = false;
+        handle.unpin();
     }
 
     /// Whether the next receive is a standing one's business. Arms one where it should be, and ends one that is in the way.
@@ -408,17 +456,21 @@ impl Books {
         let Some(first) = &line.first else { return true };
         let wanted = first.pool().filter(|_| first.handle.kind() == Kind::Stream && line.calm >= CALM);
         match (&line.standing, wanted) {
-            (Some(standing), Some(pool)) if !standing.ending && Arc::ptr_eq(&standing.pool.0, &pool.0) => true,
+            (Some(standing), Some(pool))
+                if !standing.ending && Arc::ptr_eq(self.queues().pool(standing.group), &pool.0) =>
+            {
+                true
+            }
             (Some(_), _) => {
                 self.end_standing(lane, at);
                 true // until it has landed
             }
             (None, Some(pool)) if self.queues().has_standing_receives() && !self.queues().is_sealed() => {
-                let (pool, fd, seq) = (pool.clone(), first.handle.raw_fd(), self.next_seq());
+                let (pool, fd, seq) = (pool.clone(), first.handle.raw_fd(), self.next_seq().get());
                 let token = Token::new(About::Standing, at, seq);
                 let group = lane.engine().receive_each(self.queues_mut(), token, fd, &pool.0);
                 let tid = lane.tid.load(SeqCst);
-                self.lines[at].standing = Some(Standing { pool, group, seq, tid, ending: false });
+                self.lines[at].standing = Some(Standing { group, seq, tid, ending: false });
                 true
             }
             (None, _) => false,
@@ -435,14 +487,24 @@ impl Books {
     }
 
     /// The kernel has given a request back: decides what that means, and issues what comes next.
-    pub(super) fn line_ended(&mut self, lane: &Lane, completion: Completion) {
-        let at = completion.token.at as usize;
+    pub(super) fn line_ended(&mut self, lane: &Lane, completion: &Completion) {
+        let at = completion.token().at as usize;
         let Self { lines, queues: Some(queues), .. } = self else { return };
         let line = &mut lines[at];
-        let flight = line.flight.take().expect("what the kernel gives back was issued for this line");
-        debug_assert_eq!(flight.seq, completion.token.seq);
+        let seq = line.flight.take().expect("what the kernel gives back was issued for this line");
+        debug_assert_eq!(seq.get(), completion.token().seq);
+        // The usual way of a send: all of it has gone, and nothing waits for that.
+        if line.direction == Direction::Send
+            && line.is_plain()
+            && let Some(request) = line.first.take_if(|request| request.sends_rest(completion.result))
+        {
+            request.handle.shut_when_idle();
+            let sent = request.moved + completion.result as usize;
+            return self.deliver(lane, request.end(Ok(sent)));
+        }
+        let ended_by = line.surplus.as_mut().and_then(|surplus| surplus.ended_by.take());
         let request = line.first.as_mut().expect("what is in the kernel is the first of its line");
-        if let Some(index) = completion.buffer
+        if let Some(index) = completion.buffer()
             && let Operation::RecvPooled { pool, buffer } = &mut request.operation
             && let Some(data) = queues.chosen(request.in_flight.group, Arc::clone(&pool.0), index, completion.result)
         {
@@ -456,10 +518,10 @@ impl Books {
                 (Operation::Recv { buffer }, _) if buffer.capacity() == 0 => 0, // poll's mask
                 (_, bytes) => bytes.max(0) as u64,
             };
-            line.drained = !completion.nonempty;
-            line.calm = if completion.nonempty { 0 } else { line.calm.saturating_add(1) };
+            line.drained = !completion.nonempty();
+            line.calm = if completion.nonempty() { 0 } else { line.calm.saturating_add(1) };
         }
-        let result = match (step, flight.ended_by) {
+        let result = match (step, ended_by) {
             (Step::Done(Err(Error::OPERATION_ABORTED | Error::NO_SYSTEM_RESOURCES)) | Step::Again, Some(error)) => {
                 Err(error)
             }
@@ -479,18 +541,26 @@ impl Books {
             },
             (Step::Done(result), None) => request.handle.correct(&request.operation, result),
         };
-        let cancelled = flight.ended_by.is_some() && result.is_err();
+        let cancelled = ended_by.is_some() && result.is_err();
         if line.holds() && !cancelled {
             line.hold_behind(result);
             return self.go_on(lane, at);
         }
         let request = line.shift().expect("looked at above");
-        line.settle(&request.handle);
-        match line.direction {
+        let (direction, closing) = (line.direction, line.closing && line.is_aground());
+        if direction == Direction::Send && line.first.is_none() {
+            request.handle.shut_when_idle();
+        }
+        if closing {
+            self.land(lane, at, &request.handle);
+        }
+        match direction {
             Direction::Receive => self.received(lane, at, request.end(result)),
             Direction::Send => self.deliver(lane, request.end(result)),
         }
-        self.go_on(lane, at);
+        if !self.lines[at].is_empty() {
+            self.go_on(lane, at);
+        }
     }
 
     /// A receive has ended. If nobody wants that, what it had taken is for the next one, before anything that comes behind.
@@ -506,20 +576,21 @@ impl Books {
     }
 
     /// The standing receive of a line has brought something, or ended.
-    pub(super) fn arrived(&mut self, lane: &Lane, completion: Completion) {
-        let at = completion.token.at as usize;
+    pub(super) fn arrived(&mut self, lane: &Lane, completion: &Completion) {
+        let at = completion.token().at as usize;
         let Self { lines, queues: Some(queues), .. } = self else { return };
         let line = &mut lines[at];
         let standing = line.standing.as_mut().expect("what the kernel has was armed for this line");
-        debug_assert_eq!(standing.seq, completion.token.seq);
-        let usual = completion.more && !standing.ending && standing.tid == lane.tid.load(Relaxed);
-        let (group, pool) = (standing.group, Arc::as_ptr(&standing.pool.0));
+        debug_assert_eq!(standing.seq, completion.token().seq);
+        let usual = completion.more() && !standing.ending && standing.tid == lane.tid.load(Relaxed);
+        let group = standing.group;
+        let pool = Arc::as_ptr(queues.pool(group));
         let is_of_its_pool = |first: &Request| first.pool().is_some_and(|wanted| Arc::as_ptr(&wanted.0) == pool);
         // The usual way: data, for a receive that waits for it, from a standing one that goes on. It needs its pool no more.
         if usual
             && completion.result > 0
             && !line.holds()
-            && let Some(index) = completion.buffer
+            && let Some(index) = completion.buffer()
             && let Some(first) = &mut line.first
             && is_of_its_pool(first)
             && let Operation::RecvPooled { pool, .. } =
@@ -537,11 +608,12 @@ impl Books {
                 self.go_on(lane, at)
             };
         }
-        let pool = line.standing.as_ref().expect("as above").pool.clone();
+        let pool = BufferPool(Arc::clone(queues.pool(group)));
         let data =
-            completion.buffer.and_then(|index| queues.chosen(group, Arc::clone(&pool.0), index, completion.result));
-        if !completion.more {
+            completion.buffer().and_then(|index| queues.chosen(group, Arc::clone(&pool.0), index, completion.result));
+        if !completion.more() {
             line.standing = None;
+            queues.disarm(group);
         }
         let mut starving = false;
         match (completion.result, data) {
@@ -561,16 +633,15 @@ impl Books {
             (result, _) => line.hold(u64::MAX, Held::End(Err(Error::from_errno(-result)))),
         }
         if line.standing.is_none() && line.surplus.as_ref().is_some_and(|surplus| surplus.kept.is_some()) {
-            self.lines.remove(at); // nothing else was left of its handle
+            self.remove(lane, at); // nothing else was left of its handle
             return;
         }
-        if line.closing && line.is_aground() {
-            let handle = line.handle.upgrade();
-            line.closing = false;
-            if let Some(handle) = handle {
-                handle.unpin();
-                self.after().handles.push(handle);
-            }
+        if line.closing
+            && line.is_aground()
+            && let Some(handle) = line.handle.upgrade()
+        {
+            self.land(lane, at, &handle);
+            self.after().handles.push(handle);
         }
         if starving {
             self.starve(lane, at);
@@ -607,7 +678,7 @@ impl Books {
     pub(super) fn not_found(&mut self, lane: &Lane, target: Token) {
         let at = target.at as usize;
         let needed = match target.about {
-            About::Line => self.lines.get(at).and_then(|line| line.flight.as_ref()).map(|flight| flight.seq),
+            About::Line => self.lines.get(at).and_then(|line| line.flight).map(NonZeroU32::get),
             About::Standing => self.lines.get(at).and_then(|line| line.standing.as_ref()).map(|standing| standing.seq),
             _ => self.loose.get(at).map(|loose| loose.seq),
         };
@@ -621,6 +692,7 @@ impl Books {
         self.lines[at].stalled = true;
         self.starved.push(at);
         lane.starving.store(true, SeqCst);
+        lane.unfed.store(true, SeqCst);
     }
 
     /// Ends every operation of a line that `which` picks: at once if it waits, through the kernel if that has it. Returns how many.
@@ -636,16 +708,16 @@ impl Books {
         let line = &mut lines[at];
         let mut ended = Vec::new();
         let rest = line.surplus.as_mut().map(|surplus| std::mem::take(&mut surplus.rest)).unwrap_or_default();
-        let first = match &mut line.flight {
-            Some(flight) => {
+        let first = match line.flight {
+            Some(seq) => {
                 if line.first.as_deref().is_some_and(&which) {
                     count += 1;
-                    if flight.ended_by.replace(error).is_some() {
+                    if line.surplus().ended_by.replace(error).is_some() {
                         // Asked for already; the reason that came last counts as little as the first.
                     } else if let Some(queues) = queues
                         && !queues.is_sealed()
                     {
-                        lane.engine().cancel(queues, Token::new(About::Line, at, flight.seq));
+                        lane.engine().cancel(queues, Token::new(About::Line, at, seq.get()));
                     }
                 }
                 None
@@ -670,10 +742,10 @@ impl Books {
     pub(super) fn recall(&mut self, lane: &Lane, at: usize) {
         self.end_standing(lane, at);
         let Self { lines, queues: Some(queues), .. } = self else { return };
-        if let Some(flight) = &lines[at].flight
+        if let Some(seq) = lines[at].flight
             && !queues.is_sealed()
         {
-            lane.engine().cancel(queues, Token::new(About::Line, at, flight.seq));
+            lane.engine().cancel(queues, Token::new(About::Line, at, seq.get()));
         }
     }
 
@@ -725,18 +797,6 @@ impl Line {
         };
         let position = request.in_flight.position;
         self.hold(position, held);
-    }
-
-    /// Does what waited for operations to end: shutting the sending half, closing the descriptor.
-    #[inline]
-    fn settle(&mut self, handle: &Handle) {
-        if self.closing && self.is_aground() {
-            self.closing = false;
-            handle.unpin();
-        }
-        if self.direction == Direction::Send && self.first.is_none() {
-            handle.shut_when_idle();
-        }
     }
 }
 

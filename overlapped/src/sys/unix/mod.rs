@@ -1,4 +1,4 @@
-//! Linux: here we are the kernel that Windows programs expect.
+//! Linux, and the other Unixes: here we are the kernel that Windows programs expect.
 //!
 //! The way of an operation, from top to bottom: [`handle`] takes it, [`mod@line`] puts it in order, [`engine`] starts it, the kernel does
 //! it, [`lane`] reaps it, [`mod@line`] decides what that means, and the end goes its [`Way`]: to a worker of a [`port`], or to the
@@ -7,17 +7,18 @@
 mod engine;
 mod event;
 mod handle;
+mod host;
 mod lane;
 mod line;
 mod monitor;
 mod port;
+mod queue;
 pub(crate) mod raw;
 mod request;
 pub(crate) mod thread;
 use super::timers;
 mod worker;
 
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Cell;
@@ -25,6 +26,7 @@ pub(crate) use engine::choice::chosen as chosen_engine;
 pub(crate) use engine::{pretend_missing, survey};
 pub(crate) use event::Event;
 pub(crate) use handle::Handle;
+pub(crate) use host::advise_large_pages;
 pub(crate) use port::{MAX_CONCURRENCY, Port};
 #[allow(unreachable_pub, reason = "a field of a type that a sealed trait names")]
 pub use request::InFlight;
@@ -113,14 +115,4 @@ fn prefetch<T>(place: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place; // elsewhere its intrinsic is not stable
-}
-
-/// Fewer, larger pages for a pool: a ring that goes through its buffers otherwise misses the TLB with each.
-pub(crate) fn advise_large_pages(start: NonNull<u8>, len: usize) {
-    const PAGE: usize = 4096;
-    let skip = start.as_ptr().align_offset(PAGE).min(len);
-    let whole = (len - skip) / PAGE * PAGE;
-    // SAFETY: the range lies in the caller's allocation; the advice changes no contents. Where there are no such pages it is
-    // refused, and nothing is lost.
-    let _ = unsafe { rustix::mm::madvise(start.as_ptr().add(skip).cast(), whole, rustix::mm::Advice::LinuxHugepage) };
 }

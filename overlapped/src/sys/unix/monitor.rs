@@ -6,16 +6,15 @@
 //! step in the monitor looks less often, only to hand over what a handler has started and not got round to submitting.
 //! When nothing runs it sleeps.
 
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::Port;
 use super::engine::Wait;
 use super::lane::{Holder, Lane};
+use super::{Port, host};
 use crate::Result;
 use crate::sync::Mutex;
 
@@ -156,26 +155,12 @@ fn look_at(port: &Arc<Port>, beats: &mut [u64]) -> bool {
 
 fn long_in_handler(port: &Arc<Port>, lane: &Lane) {
     let tid = lane.tid.load(Ordering::SeqCst);
-    if lane.in_handler.load(Ordering::Relaxed) && port.has_reserve() && is_blocked(tid) {
+    if lane.in_handler.load(Ordering::Relaxed) && port.has_reserve() && host::is_blocked(tid) {
         port.relieve(lane, tid);
         return;
     }
     port.push_forward(lane);
     if lane.is_ready() {
         port.release_one(); // whoever sleeps in another lane takes it from here
-    }
-}
-
-/// Whether a thread of this process sleeps in the kernel. State `R` is running or ready to run.
-fn is_blocked(tid: i32) -> bool {
-    match fs::read(format!("/proc/self/task/{tid}/stat")) {
-        // pid (name) state …; the name may contain anything, parentheses included.
-        Ok(stat) => stat
-            .iter()
-            .rposition(|byte| *byte == b')')
-            .and_then(|at| stat.get(at + 2))
-            .is_some_and(|state| *state != b'R'),
-        // The thread has ended: it holds its lane no longer, or is about to say so.
-        Err(_) => false,
     }
 }

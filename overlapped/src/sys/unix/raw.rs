@@ -15,7 +15,7 @@ use super::thread::{self, Outcome, with_desk};
 use super::worker::Worker;
 use super::{Way, monitor};
 use crate::sys::memory::Memory;
-use crate::sys::{self, Delivered, Ended, Request};
+use crate::sys::{self, Delivered, Ended, Request, Spare};
 pub use crate::sys::{Kind, OperationId};
 use crate::{Buffer, Error, Result, trace};
 
@@ -51,6 +51,9 @@ pub trait Listener: Send + Sync {
     /// It has ended. A lock of the library is held: what this does is set flags, wake waits, and nothing else. Says where the end goes.
     fn ended(&self, end: &mut End<'_>) -> Next;
 
+    /// It was not started. Nothing else comes.
+    fn refused(&self) {}
+
     /// What is left to be done, if [`Next`] said so.
     fn run(self: Arc<Self>, _end: &mut End<'_>) {}
 }
@@ -64,7 +67,21 @@ pub(crate) struct Raw {
     eager: bool,
 }
 
+thread_local! {
+    static SPARE: Spare<Raw> = const { Spare::new() };
+}
+
 impl Raw {
+    fn boxed(self) -> Box<Self> {
+        let memory = SPARE.try_with(Spare::take).ok().flatten();
+        Box::write(memory.unwrap_or_else(Box::new_uninit), self)
+    }
+
+    /// Keeps the memory for the next operation.
+    fn drop_box(self: Box<Self>) {
+        let _ = SPARE.try_with(|spare| spare.empty(self)); // a thread that is ending keeps nothing
+    }
+
     /// The thread's lane that it is issued in.
     #[inline]
     pub(super) fn home(&self) -> Option<u32> {
@@ -130,12 +147,12 @@ impl End<'_> {
 /// An operation has ended: its listener hears of it. Returns whether its end belongs into the queue of the lane where this happens.
 /// `thread`: whose lane that is, if it is a thread's.
 pub(super) fn tell(ended: &mut Ended, thread: Option<u32>) -> bool {
-    let Way::Raw(raw) = &ended.way else { return false };
-    let (listener, tag) = (Arc::clone(&raw.listener), raw.tag);
-    let next = listener.ended(&mut End { request: ended, tag });
-    if let Way::Raw(raw) = &mut ended.way {
-        raw.next = next;
-    }
+    let Way::Raw(mut raw) = std::mem::replace(&mut ended.way, Way::Port) else { return false };
+    let (tag, next);
+    tag = raw.tag;
+    next = raw.listener.ended(&mut End { request: ended, tag });
+    raw.next = next;
+    ended.way = Way::Raw(raw);
     if next != Next::Packet && thread.is_none() {
         ended.handle.told_elsewhere(&ended.operation);
     }
@@ -309,9 +326,9 @@ impl Handle {
     /// The memory that the operation names stays valid, and is left alone, until the listener has heard of the end.
     ///
     /// # Errors
-    /// Those of a ring that has to be made. The listener does not hear of it.
+    /// Those of a ring that has to be made. The listener hears that it was [`refused`](Listener::refused).
     pub unsafe fn start(
-        &self,
+        self,
         operation: Operation,
         listener: Arc<dyn Listener>,
         tag: Tag,
@@ -320,14 +337,20 @@ impl Handle {
         timeout: Option<Duration>,
     ) -> Result<OperationId> {
         let home = match home {
-            _ if self.0.has_port() => None,
-            Home::Here => Some(thread::equipped_here()?),
-            Home::Reaper => Some(thread::reaper()?.id),
+            _ if self.0.has_port() => Ok(None),
+            Home::Here => thread::equipped_here().map(Some),
+            Home::Reaper => thread::reaper().map(|reaper| Some(reaper.id)),
         };
-        let way = Way::Raw(Box::new(Raw { listener, tag, home, next: Next::Nothing, eager }));
+        let home = home.inspect_err(|_| listener.refused())?;
+        let way = Way::Raw(Raw { listener, tag, home, next: Next::Nothing, eager }.boxed());
         // SAFETY: the caller's promise.
         let operation = unsafe { operation.borrow() };
-        self.0.start(Request::new(&self.0, operation, way), timeout).map_err(|(error, _)| error)
+        sys::Handle::start(Request::new(self.0, operation, way), timeout).map_err(|(error, request)| {
+            if let Way::Raw(raw) = &request.way {
+                raw.listener.refused();
+            }
+            error
+        })
     }
 
     /// Does something with the descriptor that has its place among the operations of a side. `None`, and nothing is done, if one of them is
@@ -414,14 +437,19 @@ pub struct Packet {
 
 impl Packet {
     fn new(delivered: Delivered) -> Self {
-        let request = match delivered {
-            Delivered::Ended(ended) => ended.unbox(),
+        let mut ended = match delivered {
+            Delivered::Ended(ended) => ended,
             Delivered::Posted(packet) => return *packet.downcast().expect("nothing else is posted"),
         };
-        let Way::Raw(raw) = &request.way else { unreachable!("this port has no other operations") };
-        let key = *request.handle.key().downcast_ref().expect("associate() put it there");
-        let status = request.error.map_or(0, Error::status);
-        Self { key, overlapped: raw.tag.overlapped, bytes: request.moved as u32, status }
+        let Way::Raw(raw) = std::mem::replace(&mut ended.way, Way::Port) else {
+            unreachable!("this port has no other operations")
+        };
+        let key = *ended.handle.key().downcast_ref().expect("associate() put it there");
+        let status = ended.error.map_or(0, Error::status);
+        let packet = Self { key, overlapped: raw.tag.overlapped, bytes: ended.moved as u32, status };
+        raw.drop_box();
+        ended.dissolve(|handle, operation| drop((handle, operation)));
+        packet
     }
 }
 

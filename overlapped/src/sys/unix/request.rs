@@ -131,6 +131,12 @@ impl Request {
         }
     }
 
+    /// Whether it is a send of one buffer, and `result` says that what was left of it has gone.
+    #[inline]
+    pub(super) fn sends_rest(&self, result: i32) -> bool {
+        matches!(&self.operation, Operation::Send { buffer } if result > 0 && self.moved + result as usize == buffer.len())
+    }
+
     /// What the kernel's `result` (a count, or a negative errno) means for this operation.
     pub(super) fn advance(&mut self, result: i32) -> Step {
         if let Operation::Connect { .. } = self.operation {

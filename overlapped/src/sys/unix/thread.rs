@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::engine::{Mode, Wait};
-use super::lane::{Books, Holder, Item, Lane};
+use super::lane::{Books, Holder, Lane};
 use super::line::Direction;
+use super::queue::Item;
 use super::timers::Timers;
 use super::{Handle, Way, raw};
 use crate::sync::Mutex;
@@ -81,16 +82,18 @@ fn new_lane() -> Arc<Lane> {
 /// Works with the lane of a thread. `None`: that thread has ended.
 #[inline]
 pub(super) fn with_lane<R>(id: u32, work: impl FnOnce(&Lane) -> R) -> Option<R> {
-    let mut work = Some(work);
-    let mut here = |lane: &Lane| work.take().map(|work| work(lane));
-    if let Ok(Some(done)) = HERE.try_with(|desk| if desk.lane.id == id { here(&desk.lane) } else { None }) {
-        return Some(done);
+    if HERE.try_with(|desk| desk.lane.id == id) == Ok(true) {
+        return Some(HERE.with(|desk| work(&desk.lane)));
     }
     if let Some(reaper) = REAPER.get().filter(|reaper| reaper.id == id) {
-        return here(reaper);
+        return Some(work(reaper));
     }
-    let lane = LANES.lock().get(&id).and_then(Weak::upgrade)?;
-    here(&lane)
+    Some(work(&*of_another(id)?))
+}
+
+#[inline(never)]
+fn of_another(id: u32) -> Option<Arc<Lane>> {
+    LANES.lock().get(&id).and_then(Weak::upgrade)
 }
 
 /// Works with the desk of this thread, or with one made for the purpose if the thread is ending.
@@ -111,7 +114,7 @@ pub(super) fn queue_to(lane: u32, ended: Ended) -> Option<Ended> {
             if !books.ended
                 && let Some(ended) = ended.take()
             {
-                books.queue(Item::Ended(ended));
+                books.ready.push(ended);
             }
         });
         lane.nudge();
@@ -232,7 +235,7 @@ impl Desk {
     fn run(&self) -> bool {
         const MORE: usize = 8192;
         let mut ran = false;
-        let mut left = self.lane.work(|books| books.queued()) + MORE;
+        let mut left = self.lane.work(|books| books.ready.len()) + MORE;
         while self.lane.has_work()
             && left > 0
             && let Some(item) = self.lane.work(|books| books.next(&self.lane))
@@ -307,7 +310,7 @@ impl Drop for Desk {
     fn drop(&mut self) {
         let queued = self.lane.work(|books| {
             books.ended = true;
-            books.take_ready()
+            books.ready.take_all()
         });
         let routines = std::mem::take(&mut *self.routines.borrow_mut());
         drop(routines);
@@ -322,7 +325,10 @@ impl Drop for Desk {
         let id = self.lane.id;
         self.evacuate(|way| way.runs_in(id));
         // Lines that are left have no operation; they may have received something.
-        let lines = self.lane.work(|books| books.lines.drain().collect::<Vec<_>>());
+        let lines = self.lane.work(|books| {
+            let all: Vec<_> = books.lines.iter().map(|(at, _)| at).collect();
+            all.into_iter().map(|at| books.remove(&self.lane, at)).collect::<Vec<_>>()
+        });
         for line in lines {
             if let Some(handle) = line.handle.upgrade() {
                 handle.lay_to_rest(line);
@@ -371,10 +377,13 @@ pub(crate) fn polled(cell: &Arc<Cell>) -> Result<Way> {
 }
 
 /// The lane of the reaper, which is started if need be.
+#[inline]
 pub(super) fn reaper() -> Result<&'static Arc<Lane>> {
-    if let Some(reaper) = REAPER.get() {
-        return Ok(reaper);
-    }
+    REAPER.get().map_or_else(start_reaper, Ok)
+}
+
+#[cold]
+fn start_reaper() -> Result<&'static Arc<Lane>> {
     let _starting = STARTING.lock();
     if let Some(reaper) = REAPER.get() {
         return Ok(reaper);
@@ -464,7 +473,7 @@ pub(super) fn rest(handle: &Arc<Handle>, direction: Direction) -> Result<()> {
     loop {
         let line = handle.in_line(direction, |lane, books, at| {
             if books.lines[at].is_idle() {
-                return Ok(books.lines.remove(at));
+                return Ok(books.remove(lane, at));
             }
             books.recall(lane, at); // a standing receive: what it brings until it has ended is kept
             Err(lane.is_mine())
@@ -521,7 +530,7 @@ impl Thread {
             if !books.ended
                 && let Some(apc) = apc.take()
             {
-                books.queue(Item::Apc(apc));
+                books.ready.push_apc(apc);
             }
         });
         lane.nudge();

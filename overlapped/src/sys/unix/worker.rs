@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 
-use super::Port;
+use super::{Port, host};
 
 const NO_LANE: usize = usize::MAX;
 
@@ -41,7 +41,7 @@ thread_local! {
 pub(super) fn this_tid() -> i32 {
     match TID.get() {
         0 => {
-            let tid = rustix::thread::gettid().as_raw_nonzero().get();
+            let tid = host::thread_number();
             TID.set(tid);
             tid
         }

@@ -273,6 +273,13 @@ impl Handle {
 
     /// Starts an operation. It ends once, and that is told the way that was asked for.
     pub(crate) fn start(
+        request: Box<Request>,
+        timeout: Option<Duration>,
+    ) -> std::result::Result<OperationId, (Error, Box<Request>)> {
+        Arc::clone(&request.handle).start_here(request, timeout)
+    }
+
+    fn start_here(
         self: &Arc<Self>,
         request: Box<Request>,
         timeout: Option<Duration>,
@@ -395,13 +402,14 @@ impl Handle {
                 let issue = Issue { id, record, deadline, ended_by, cancelled, alone, accepts, pool };
                 state.lines[which].in_kernel.push(issue);
             }
-            Issued::Ended(record, result, bytes) => self.came_back(state, which, record, result, bytes, None, after),
+            Issued::Ended(record, result, bytes) => self.came_back(state, which, *record, (result, bytes), None, after),
         }
     }
 
     // Ending.
 
     /// The kernel has let go of a record. What has ended at a port is returned to whoever asks there; the rest is told.
+    #[allow(clippy::boxed_local, reason = "it comes in its box")]
     pub(super) fn reap(record: Box<Record>, packet: *mut OVERLAPPED, status: usize, bytes: usize) -> Option<Ended> {
         let handle = Arc::clone(&record.request().handle);
         let which = line_of(&record.request().operation);
@@ -413,7 +421,7 @@ impl Handle {
                 issues.iter().position(|issue| issue.record.is(packet)).expect("what is in the kernel is in the books");
             let issue = issues.remove(at);
             let result = record.outcome(status);
-            handle.came_back(&mut state, which, record, result, bytes, issue.ended_by, &mut after);
+            handle.came_back(&mut state, which, *record, (result, bytes), issue.ended_by, &mut after);
             handle.go_on(&mut state, which, &mut after);
         }
         let first = (handle.port().is_some() && !after.ended.is_empty()).then(|| after.ended.remove(0));
@@ -425,9 +433,8 @@ impl Handle {
         self: &Arc<Self>,
         state: &mut State,
         which: usize,
-        record: Box<Record>,
-        result: Result<()>,
-        bytes: usize,
+        record: Record,
+        (result, bytes): (Result<()>, usize),
         ended_by: Option<Error>,
         after: &mut After,
     ) {
@@ -457,7 +464,7 @@ impl Handle {
             && passes(&result)
         {
             let accepted = accepted.take();
-            let mut each = Request::new(self, Operation::Accept { standing: true, accepted }, Way::Port);
+            let mut each = Request::new(Arc::clone(self), Operation::Accept { standing: true, accepted }, Way::Port);
             each.id = request.id;
             if let Some(port) = self.port() {
                 port.admit_more();

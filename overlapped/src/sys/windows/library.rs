@@ -83,7 +83,7 @@ fn attend(entry: &OVERLAPPED_ENTRY) {
     match entry.lpCompletionKey {
         key::RECORD => {
             // SAFETY: the packet is one of the kernel's, or an errand's, and is taken once.
-            let (record, status) = unsafe { Record::reap(entry.lpOverlapped) };
+            let Some((record, status)) = (unsafe { Record::reap(entry.lpOverlapped) }) else { return };
             let ended = Handle::reap(record, entry.lpOverlapped, status, entry.dwNumberOfBytesTransferred as usize);
             debug_assert!(ended.is_none(), "only ports hand out ends");
         }

@@ -180,7 +180,7 @@ impl Port {
         let delivered = match entry.lpCompletionKey {
             key::RECORD => {
                 // SAFETY: the packet is one of the kernel's, or an errand's, and is taken once.
-                let (record, status) = unsafe { Record::reap(at) };
+                let (record, status) = unsafe { Record::reap(at) }?;
                 let ended = Handle::reap(record, at, status, entry.dwNumberOfBytesTransferred as usize)?;
                 trace::completed(ended.id, &ended.operation, &ended.handle, ended.result());
                 trace::dequeued(ended.id);

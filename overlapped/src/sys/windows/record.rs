@@ -1,8 +1,9 @@
 //! An operation in the kernel: the `OVERLAPPED`, whatever else the kernel reads and writes, and the request. One allocation, which
 //! nobody moves or frees from the call that starts the operation until its packet has been reaped.
 
+use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::mem::offset_of;
+use std::mem::{MaybeUninit, offset_of};
 use std::net::SocketAddr;
 use std::os::windows::io::{AsRawHandle, AsRawSocket, BorrowedHandle, FromRawSocket, OwnedHandle, OwnedSocket};
 use std::ptr::{self, NonNull};
@@ -19,6 +20,7 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::Storage::FileSystem::{FlushFileBuffers, ReadFile, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, CancelSynchronousIo, OVERLAPPED};
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
 use windows_sys::Win32::System::Threading::{GetCurrentThread, QueueUserWorkItem, WT_EXECUTELONGFUNCTION};
 use windows_sys::core::GUID;
 
@@ -82,6 +84,46 @@ pub(super) struct InKernel {
 
 // SAFETY: it only names the record. Who reaps it is the only one to open it, and what is in it may go to any thread.
 unsafe impl Send for InKernel {}
+
+/// The memory of a record whose call failed at once under Wine. Windows queues no packet then; Wine may do so all the same (it does for a
+/// datagram that is too long), and writes to the OVERLAPPED. So the memory stays until that packet has come, and if none comes, for ever.
+struct Left(#[allow(dead_code, reason = "it only has to be there")] Box<MaybeUninit<Record>>);
+
+// SAFETY: nobody looks at what is in it.
+unsafe impl Send for Left {}
+
+static LEFT: Mutex<BTreeMap<usize, Left>> = Mutex::new(BTreeMap::new());
+
+impl Left {
+    /// Takes the contents out, and keeps the memory.
+    ///
+    /// # Safety
+    /// The record was leaked by its `issue`, and is the caller's.
+    unsafe fn behind(record: NonNull<Record>) -> Box<Record> {
+        // SAFETY: the contents are taken once, and the memory is freed as such, without them.
+        let (contents, memory) =
+            unsafe { (record.read(), Box::from_raw(record.as_ptr().cast::<MaybeUninit<Record>>())) };
+        LEFT.lock().insert(record.as_ptr().addr(), Self(memory));
+        Box::new(contents)
+    }
+
+    /// Whether a packet points to such memory, which is freed then.
+    fn is_one(packet: *mut OVERLAPPED) -> bool {
+        LEFT.lock().remove(&packet.addr()).is_some()
+    }
+}
+
+/// Whether this is not Windows itself but Wine, which says so by a function of its own.
+fn is_wine() -> bool {
+    static IS_WINE: OnceLock<bool> = OnceLock::new();
+    *IS_WINE.get_or_init(|| {
+        // SAFETY: the names are strings with an end, and the module is in every process. What is found is not called.
+        unsafe {
+            let module = GetModuleHandleA(c"ntdll.dll".as_ptr().cast());
+            !module.is_null() && GetProcAddress(module, c"wine_get_version".as_ptr().cast()).is_some()
+        }
+    })
+}
 
 /// What became of a cancel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,21 +229,28 @@ impl Record {
             Called::Done(bytes) => (Ok(()), bytes as usize),
             Called::Failed(error) => (Err(error), 0),
         };
+        if result.is_err() && is_wine() {
+            // SAFETY: the call has ended the operation; a packet may come, and is known then.
+            return Issued::Ended(unsafe { Left::behind(record) }, result, bytes);
+        }
         // SAFETY: the call has ended the operation and queues no packet, so the record is ours again.
         Issued::Ended(unsafe { Box::from_raw(record.as_ptr()) }, result, bytes)
     }
 
-    /// The record that a packet points to, and the status.
+    /// The record that a packet points to, and the status. `None`: its operation has ended before.
     ///
     /// # Safety
     /// `at` comes from a packet with [`key::RECORD`], of which there is one a record.
-    pub(super) unsafe fn reap(at: *mut OVERLAPPED) -> (Box<Self>, usize) {
+    pub(super) unsafe fn reap(at: *mut OVERLAPPED) -> Option<(Box<Self>, usize)> {
+        if is_wine() && Left::is_one(at) {
+            return None;
+        }
         let record = at.cast::<Self>();
         // SAFETY: the OVERLAPPED is the record's first member (asserted above); the record was leaked by `issue`, and the kernel has
         // let go of it (caller's promise).
         let record = unsafe { Box::from_raw(record) };
         let status = record.overlapped.Internal;
-        (record, status)
+        Some((record, status))
     }
 
     pub(super) fn request(&self) -> &Request {
@@ -333,12 +382,12 @@ impl Record {
 
     /// What the end means for the operation: what the kernel has written is taken over.
     pub(super) fn finish(
-        self: Box<Self>,
+        self,
         result: Result<()>,
         bytes: usize,
         descriptor: Option<&Descriptor>,
     ) -> (Box<Request>, Step) {
-        let Self { mut request, address, accepting, .. } = *self;
+        let Self { mut request, address, accepting, .. } = self;
         let cut = result == Err(Error::MORE_DATA);
         let step = match (&mut request.operation, result) {
             (Operation::Accept { accepted, .. }, Ok(())) => {
@@ -590,13 +639,7 @@ pub(super) fn service_flags(descriptor: &Descriptor) -> Option<u32> {
     let (mut information, mut len) = (WSAPROTOCOL_INFOW::default(), size_of::<WSAPROTOCOL_INFOW>() as i32);
     // SAFETY: the call writes at most `len` bytes of that very structure.
     let result = unsafe {
-        getsockopt(
-            descriptor.raw() as SOCKET,
-            SOL_SOCKET,
-            SO_PROTOCOL_INFOW as i32,
-            (&raw mut information).cast(),
-            &mut len,
-        )
+        getsockopt(descriptor.raw() as SOCKET, SOL_SOCKET, SO_PROTOCOL_INFOW, (&raw mut information).cast(), &mut len)
     };
     (result == 0).then_some(information.dwServiceFlags1)
 }

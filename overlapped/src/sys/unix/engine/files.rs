@@ -7,8 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::Token;
-use super::readiness::{Entry, Event, Op, Shared, errno};
+use super::readiness::{Event, Shared, result_of};
 use crate::sync::Mutex;
+use crate::sys::unix::request::MOST_BYTES;
+use crate::sys::{Operation, Request};
 
 /// The most threads. They wait for a disk, not for a processor.
 const THREADS: usize = 4;
@@ -17,8 +19,54 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// An operation, and who is to hear of its end.
 pub(super) struct Job {
-    pub(super) engine: Arc<Shared>,
-    pub(super) op: Op,
+    engine: Arc<Shared>,
+    token: Token,
+    fd: RawFd,
+    task: Task,
+}
+
+/// What is to be done. Pointers are to memory of the request.
+#[derive(Clone, Copy)]
+enum Task {
+    Read {
+        start: *mut u8,
+        len: usize,
+        offset: u64,
+    },
+    /// `None`: at the end.
+    Write {
+        start: *const u8,
+        len: usize,
+        offset: Option<u64>,
+    },
+    Sync {
+        data_only: bool,
+    },
+}
+
+// SAFETY: what a task points to is owned by its request, which stays where it is until the completion has been reaped, and which may
+// itself go to other threads.
+unsafe impl Send for Task {}
+
+impl Job {
+    pub(super) fn new(engine: &Arc<Shared>, token: Token, fd: RawFd, request: &mut Request) -> Self {
+        let moved = request.moved;
+        let task = match &mut request.operation {
+            Operation::ReadAt { buffer, offset } => {
+                let (start, len) = buffer.0.room();
+                Task::Read { start, len: len.min(MOST_BYTES), offset: *offset }
+            }
+            Operation::WriteAt { buffer, offset } => {
+                let (start, len) = buffer.0.filled(moved);
+                // All ones means: append.
+                let offset = (*offset != u64::MAX).then(|| *offset + moved as u64);
+                Task::Write { start, len: len.min(MOST_BYTES), offset }
+            }
+            Operation::Sync { data_only } => Task::Sync { data_only: *data_only },
+            _ => unreachable!("a socket's"),
+        };
+        Self { engine: Arc::clone(engine), token, fd, task }
+    }
 }
 
 struct State {
@@ -46,16 +94,16 @@ pub(super) fn submit(job: Job) {
             // Nobody is there to do it.
             let job = state.waiting.pop_back();
             drop(state);
-            job.into_iter().for_each(|job| job.engine.put(Event::Ended(job.op.token, -libc::EAGAIN)));
+            job.into_iter().for_each(|job| job.engine.put(Event::Ended(job.token, -libc::EAGAIN)));
         }
     }
 }
 
 /// Takes back an operation that nobody has begun.
-pub(super) fn withdraw(engine: &Arc<Shared>, token: Token) -> Option<Op> {
+pub(super) fn withdraw(engine: &Arc<Shared>, token: Token) -> bool {
     let waiting = &mut STATE.lock().waiting;
-    let at = waiting.iter().position(|job| job.op.token == token && Arc::ptr_eq(&job.engine, engine))?;
-    waiting.remove(at).map(|job| job.op)
+    let at = waiting.iter().position(|job| job.token == token && Arc::ptr_eq(&job.engine, engine));
+    at.is_some_and(|at| waiting.remove(at).is_some())
 }
 
 /// Takes back all operations of an engine that nobody has begun.
@@ -64,7 +112,7 @@ pub(super) fn withdraw_all(engine: &Arc<Shared>) -> Vec<Token> {
     STATE.lock().waiting.retain(|job| {
         let its = Arc::ptr_eq(&job.engine, engine);
         if its {
-            withdrawn.push(job.op.token);
+            withdrawn.push(job.token);
         }
         !its
     });
@@ -74,10 +122,10 @@ pub(super) fn withdraw_all(engine: &Arc<Shared>) -> Vec<Token> {
 fn run() {
     let mut state = STATE.lock();
     loop {
-        while let Some(Job { engine, op }) = state.waiting.pop_front() {
+        while let Some(Job { engine, token, fd, task }) = state.waiting.pop_front() {
             drop(state);
-            let result = execute(op.fd, op.entry);
-            engine.put(Event::Ended(op.token, result));
+            let result = execute(fd, task);
+            engine.put(Event::Ended(token, result));
             drop(engine);
             state = STATE.lock();
         }
@@ -93,26 +141,25 @@ fn run() {
 }
 
 /// Does it. The result is a count, or a negative errno.
-fn execute(fd: RawFd, entry: Entry) -> i32 {
-    let result = match entry {
+fn execute(fd: RawFd, task: Task) -> i32 {
+    let result = match task {
         // SAFETY: the memory is the request's, which is in its owner's hands until the end has been told and reaped.
-        Entry::Read { start, len, offset } => unsafe { libc::pread(fd, start.cast(), len, offset as libc::off_t) },
+        Task::Read { start, len, offset } => unsafe { libc::pread(fd, start.cast(), len, offset as libc::off_t) },
         // SAFETY: as above.
-        Entry::Write { start, len, offset: Some(offset) } => unsafe {
+        Task::Write { start, len, offset: Some(offset) } => unsafe {
             libc::pwrite(fd, start.cast(), len, offset as libc::off_t)
         },
-        Entry::Write { start, len, offset: None } => append(fd, start, len),
+        Task::Write { start, len, offset: None } => append(fd, start, len),
         // SAFETY: no memory is handed over.
-        Entry::Sync { data_only } => unsafe {
+        Task::Sync { data_only } => unsafe {
             #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
             let result = if data_only { libc::fdatasync(fd) } else { libc::fsync(fd) };
             #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd")))]
             let result = (data_only, libc::fsync(fd)).1;
             result as isize
         },
-        _ => unreachable!("a socket's"),
     };
-    if result < 0 { -errno() } else { result as i32 }
+    result_of(result)
 }
 
 #[cfg(target_os = "linux")]

@@ -2,20 +2,26 @@
 //! set, and each lies in two parts. Any thread may use an [`Engine`] at any time; [`Queues`] lie behind the lock of their lane.
 //!
 //! - `new(mode) -> (Engine, Queues)`: for any thread, or for the calling one only;
-//! - `start(queues, token, request, fd)`, `receive_each`, `cancel(queues, token)`, `cancel_all(queues)`: hand over, without waiting;
+//! - `start(queues, token, request, on)`, `receive_each`, `cancel(queues, token)`, `cancel_all(queues)`: hand over, without waiting;
 //! - `fill(queues)`, `enter(wait)`, `recount(queues)`: let the kernel see what was handed over, and sleep until something ends;
-//! - `reap(queues, into)`: what ended; `has_completions()`, `unsubmitted()`: whether there is something to do, without the lock;
+//! - `enlist(queues, fd)`, `strike(queues, place)`: have a descriptor that is used again and again at hand, and no more;
+//! - `send_now(queues, request, fd)`: a send that need not wait, at once;
+//! - `reap(queues, requests, into)`: what ended; `has_completions()`, `unsubmitted()`: whether there is something to do, without the lock;
 //! - `wake()`: end another thread's sleep; `watch(queues, engine)`: be woken when another engine has completions;
 //! - of the queues: `seal()`: accept no more; `in_flight()`; and the buffers of pools.
 
 pub(super) mod choice;
 mod files;
+mod poller;
 mod readiness;
 #[cfg(target_os = "linux")]
 mod survey;
 #[cfg(target_os = "linux")]
+mod table;
+#[cfg(target_os = "linux")]
 mod uring;
 
+use std::num::NonZeroU32;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,11 +45,13 @@ pub(crate) enum About {
     CancelLine = 4,
     CancelStanding = 5,
     CancelLoose = 6,
+    // From here on, with this bit, it is no request.
     /// Somebody called [`Engine::wake`].
     Woken = 8,
     /// The engine that [`Engine::watch`] named has something.
     Watched = 9,
     /// Nobody cares.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "rings tell of everything"))]
     Nothing = 10,
 }
 
@@ -59,6 +67,7 @@ pub(crate) struct Token {
 impl Token {
     /// The most that a lane can keep of a kind.
     pub(crate) const MOST: usize = 1 << 28;
+    #[cfg(target_os = "linux")]
     const MESSAGE: u64 = About::Woken as u64 | 1 << 32;
 
     pub(crate) fn new(about: About, at: usize, seq: u32) -> Self {
@@ -70,6 +79,7 @@ impl Token {
         self.about as u64 | u64::from(self.at) << 4 | u64::from(self.seq) << 32
     }
 
+    #[inline]
     fn from_user_data(user_data: u64) -> Self {
         let about = match user_data & 15 {
             0 => About::Line,
@@ -100,17 +110,53 @@ impl Token {
     }
 }
 
-/// The end of a request in the kernel, or something that a standing one has brought.
+/// The end of a request in the kernel, or something that a standing one has brought. As the kernel writes it, so that it can be copied as
+/// a whole; what it says is read where it is needed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Completion {
-    pub(crate) token: Token,
+    user_data: u64,
     pub(crate) result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    // As in <linux/io_uring.h>.
+    const BUFFER: u32 = 1 << 0;
+    const MORE: u32 = 1 << 1;
+    const NONEMPTY: u32 = 1 << 2;
+
+    fn new(token: Token, result: i32, more: bool, nonempty: bool) -> Self {
+        let flags = if more { Self::MORE } else { 0 } | if nonempty { Self::NONEMPTY } else { 0 };
+        Self { user_data: token.user_data(), result, flags }
+    }
+
+    /// The end of a request.
+    fn of(token: Token, result: i32) -> Self {
+        Self::new(token, result, false, false)
+    }
+
+    #[inline]
+    pub(crate) fn token(&self) -> Token {
+        Token::from_user_data(self.user_data)
+    }
+
     /// The buffer of its group that the kernel chose.
-    pub(crate) buffer: Option<u16>,
+    #[inline]
+    pub(crate) fn buffer(&self) -> Option<u16> {
+        (self.flags & Self::BUFFER != 0).then_some((self.flags >> 16) as u16)
+    }
+
     /// It goes on.
-    pub(crate) more: bool,
+    #[inline]
+    pub(crate) fn more(&self) -> bool {
+        self.flags & Self::MORE != 0
+    }
+
     /// The socket has more to read.
-    pub(crate) nonempty: bool,
+    #[inline]
+    pub(crate) fn nonempty(&self) -> bool {
+        self.flags & Self::NONEMPTY != 0
+    }
 }
 
 /// Who may enter an engine.
@@ -128,7 +174,47 @@ pub(crate) enum Wait {
     /// Not at all, but let the kernel post what is ready.
     No,
     /// Until something ends, or for this long; `gather`: until so many have ended or so much time has passed since the first.
-    For { timeout: Option<Duration>, gather: Option<(u32, Duration)> },
+    For {
+        timeout: Option<Duration>,
+        #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only rings gather"))]
+        gather: Option<(u32, Duration)>,
+    },
+}
+
+/// Where an engine has a descriptor at hand: a number, kept small.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only rings have such places"))]
+pub(crate) struct Place(NonZeroU32);
+
+#[cfg(target_os = "linux")]
+impl Place {
+    fn new(index: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    fn index(self) -> u32 {
+        self.0.get() - 1
+    }
+}
+
+/// What a request is started on.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "readiness looks for itself"))]
+pub(crate) struct Target {
+    pub(crate) fd: RawFd,
+    /// Where the engine has it at hand ([`Engine::enlist`]).
+    pub(crate) place: Option<Place>,
+    /// The socket is known to be empty.
+    pub(crate) drained: bool,
+}
+
+/// Where a lane keeps the requests that its engine has.
+pub(super) trait Requests {
+    fn request(&mut self, token: Token) -> &mut Request;
+
+    /// It will be asked for after the next but one, or after the next. Any place will do.
+    fn is_coming(&self, at: u32);
+    fn is_near(&self, at: u32);
 }
 
 #[allow(clippy::large_enum_variant, reason = "a lane has one, in place")]
@@ -184,7 +270,10 @@ impl Engine {
             #[cfg(target_os = "linux")]
             Kind::IoUring => uring::Ring::new(mode).map(|(ring, queues)| (Self::Uring(ring), Queues::Uring(queues))),
             #[cfg(not(target_os = "linux"))]
-            Kind::IoUring => Err(crate::Error::IO_URING_MISSING),
+            Kind::IoUring => {
+                let _ = mode; // any thread may enter the other engine
+                Err(crate::Error::IO_URING_MISSING)
+            }
             Kind::Readiness => {
                 readiness::Readiness::new().map(|(engine, queues)| (Self::Readiness(engine), Queues::Readiness(queues)))
             }
@@ -206,11 +295,31 @@ impl Engine {
         with!(self, engine => engine.unsubmitted())
     }
 
-    /// Hands a request over. It must stay where it is, in its owner's hands, until its completion has been reaped. `drained`: the socket
-    /// is known to be empty.
+    /// Hands a request over. It must stay where it is, in its owner's hands, until its completion has been reaped.
     #[inline]
-    pub(crate) fn start(&self, queues: &mut Queues, token: Token, request: &mut Request, fd: RawFd, drained: bool) {
-        with!(self, queues, engine, queues => engine.start(queues, token, request, fd, drained));
+    pub(crate) fn start(&self, queues: &mut Queues, token: Token, request: &mut Request, on: Target) {
+        with!(self, queues, engine, queues => engine.start(queues, token, request, on));
+    }
+
+    /// Has a descriptor at hand from now on, where the engine can. What it returns is good until [`Self::strike`], and keeps the file open
+    /// until then. Of an engine that is owned by its owner.
+    pub(crate) fn enlist(&self, queues: &mut Queues, fd: RawFd) -> Option<Place> {
+        with!(self, queues, engine, queues => engine.enlist(queues, fd))
+    }
+
+    /// Lets go of it. `here`: by a thread that may enter the engine; otherwise it is done when one does.
+    pub(crate) fn strike(&self, queues: &mut Queues, place: Place, here: bool) {
+        with!(self, queues, engine, queues => engine.strike(queues, place, here));
+    }
+
+    /// Does a send at once, of a line that has nothing else, where that is worth while. Returns its result if it has been done, or a part.
+    #[inline]
+    pub(crate) fn send_now(&self, queues: &mut Queues, request: &Request, fd: RawFd) -> Option<i32> {
+        match (self, queues) {
+            (Self::Readiness(engine), Queues::Readiness(queues)) => engine.send_now(queues, request, fd),
+            #[cfg(target_os = "linux")]
+            _ => None,
+        }
     }
 
     /// Hands a standing receive over, which takes buffers of `pool`. Returns the group of those.
@@ -271,8 +380,14 @@ impl Engine {
 
     /// Takes the oldest completions, as many as fit.
     #[inline]
-    pub(crate) fn reap(&self, queues: &mut Queues, into: &mut Vec<Completion>) {
-        with!(self, queues, engine, queues => engine.reap(queues, into));
+    pub(super) fn reap(&self, queues: &mut Queues, requests: &mut impl Requests, into: &mut Vec<Completion>) {
+        match (self, queues) {
+            #[cfg(target_os = "linux")]
+            (Self::Uring(engine), Queues::Uring(queues)) => engine.reap(queues, into),
+            (Self::Readiness(engine), Queues::Readiness(queues)) => into.extend(engine.next(queues, requests)),
+            #[cfg(target_os = "linux")]
+            _ => unreachable!("an engine and its queues are made together"),
+        }
     }
 
     /// Gives pools' buffers back that have not been used. The engine is done with: nothing is in flight.
@@ -315,9 +430,20 @@ impl Queues {
     }
 
     /// The buffer of `group` that was chosen, if something was put into it; otherwise it goes back at once. `pool`: whose group it is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn chosen(&mut self, group: u16, pool: Arc<Pool>, index: u16, result: i32) -> Option<Buffer> {
         with!(self, queues => queues.chosen(group, pool, index, result))
+    }
+
+    /// The pool of a standing receive's group.
+    #[inline]
+    pub(crate) fn pool(&self, group: u16) -> &Arc<Pool> {
+        with!(self, queues => queues.pool(group))
+    }
+
+    /// A standing receive of `group` is over.
+    pub(crate) fn disarm(&mut self, group: u16) {
+        with!(self, queues => queues.disarm(group));
     }
 
     /// Whether there are few buffers of `pool` left.

@@ -5,38 +5,38 @@
 //! would wait for the first time: once, edge-triggered, for both directions, so that a message costs no registration.
 //!
 //! An edge says that a state may have changed. It is noted when it comes, and the operation is tried when its end is asked for
-//! ([`Readiness::next`]): data is received just before it is handled, and nothing is received that nobody asked for. Files know no
-//! readiness; their operations are done by a few threads ([`files`]).
+//! ([`Readiness::next`]): data is received just before it is handled, and nothing is received that nobody asked for. Only a send before
+//! which nothing waits is tried where it starts ([`Readiness::send_now`]). Files know no readiness; their operations are done by a few
+//! threads ([`files`]).
 //! References: `epoll(7)`, `recv(2)`, `send(2)`, `connect(2)`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
-use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use slab::Slab;
 
 use super::files::{self, Job};
-use super::{About, Completion, Token, Wait};
+use super::poller::{self, Events, Interest, Poller, Told};
+use super::{About, Completion, Requests, Target, Token, Wait};
 use crate::sync::Mutex;
 use crate::sys::memory::{Memory, Pool};
-use crate::sys::unix::request::{MOST_BYTES, Message, room, vector};
+use crate::sys::unix::host::NO_SIGNAL;
+use crate::sys::unix::prefetch;
+use crate::sys::unix::request::{InFlight, MOST_BYTES, Message, room, vector};
 use crate::sys::{Kind, Operation, Request};
 use crate::{Buffer, Result};
 
-/// Events that are taken from the kernel at a time.
-const EVENTS: usize = 1024;
-/// So many operations are tried at their start between two calls to [`Readiness::enter`]; further ones wait for the next, so that others
-/// have their turn.
+/// So many operations are tried without an edge between two calls to [`Readiness::enter`]; further ones wait for the next, so that
+/// others have their turn.
 const BUDGET: u32 = 256;
+/// So many sends are tried at their start in a row, whose ends come before what else is to be tried.
+const IN_A_ROW: u32 = 64;
 /// After so many events of a socket that nothing waits for here it is registered no longer. Its line has gone elsewhere, perhaps.
 const IDLE_EVENTS: u8 = 8;
 
@@ -50,10 +50,8 @@ pub(crate) struct Readiness {
 
 /// What the threads of [`files`] have in common with an engine.
 pub(super) struct Shared {
-    epoll: OwnedFd,
-    /// Never read: each write is an edge.
-    bell: OwnedFd,
-    /// The bell was rung by [`Readiness::wake`].
+    poller: Poller,
+    /// It was rung by [`Readiness::wake`].
     woken: AtomicBool,
     inbox: Mutex<Vec<Event>>,
     inbox_len: AtomicUsize,
@@ -63,22 +61,21 @@ pub(super) struct Shared {
 
 #[derive(Clone, Copy)]
 pub(super) enum Event {
-    /// Of a socket: which one, the how-many-eth under that number, and what the kernel said.
-    Edge(RawFd, u32, EventFlags),
+    /// What the kernel told of a socket, or of another engine.
+    Told(Told),
     /// A file's operation has ended.
     Ended(Token, i32),
     Woken,
-    Watched(u32),
 }
 
 /// What of an engine lies behind the lane's lock.
 pub(crate) struct Queues {
     /// By their descriptors.
     sockets: Vec<Option<Box<Socket>>>,
-    /// The operations that wait, by their places in the lane.
-    lines: Vec<Option<Op>>,
-    loose: Vec<Option<Op>>,
-    /// What has ended.
+    /// The descriptors of what waits, by the places in the lane.
+    lines: Vec<RawFd>,
+    loose: Vec<RawFd>,
+    /// What has ended otherwise than by an attempt.
     done: VecDeque<Completion>,
     /// Sockets whose operations are to be tried.
     todo: VecDeque<RawFd>,
@@ -86,24 +83,32 @@ pub(crate) struct Queues {
     deferred: Vec<RawFd>,
     /// Taken out of the inbox, to be gone through.
     events: Vec<Event>,
-    pools: Slab<Arc<Pool>>,
     in_flight: usize,
     waiting: u32,
-    /// Operations that may still be tried at their start.
+    /// Operations that may still be tried without being waited for.
     budget: u32,
+    /// Sends that were tried at their start since somebody has looked at what is to be tried.
+    in_a_row: u32,
     /// Whose turn it is: of what has ended, or of what is to be tried.
     turn: bool,
     generation: u32,
     sealed: bool,
 }
 
-/// What is known of a socket.
+/// What is known of a socket. A message touches one, and so one line of the cache.
+#[repr(align(64))]
 struct Socket {
     /// Whose it is: a descriptor's number is used again.
     handle: u64,
     generation: u32,
     /// What it is registered for; empty: it is not.
-    interest: EventFlags,
+    interest: Interest,
+    /// The operations that wait: of a line for each direction,
+    reader: Option<Place>,
+    writer: Option<Place>,
+    /// and the accepts.
+    #[allow(clippy::box_collection, reason = "only listeners have some")]
+    accepts: Option<Box<VecDeque<Place>>>,
     /// It may be; if not, there will be an edge.
     readable: bool,
     writable: bool,
@@ -113,124 +118,65 @@ struct Socket {
     listed: bool,
     /// Set for the accepts of a listener.
     nonblocking: bool,
+    /// The writer is a connect that has begun.
+    connecting: bool,
     kind: Kind,
     idle: u8,
-    /// The places of the lines whose operations wait.
-    reader: Option<u32>,
-    writer: Option<u32>,
-    /// The accepts that wait, by their places.
-    accepts: VecDeque<u32>,
 }
 
-/// An operation on its way.
-pub(super) struct Op {
-    pub(super) token: Token,
-    pub(super) fd: RawFd,
-    pub(super) entry: Entry,
+const _: () = assert!(size_of::<Socket>() == 64);
+
+/// Where the lane keeps a request, and the how-many-eth it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    at: u32,
+    seq: u32,
 }
 
-// SAFETY: what the entry points to is owned by its request, which stays where it is until the completion has been reaped, and which may
-// itself go to other threads.
-unsafe impl Send for Op {}
+impl Place {
+    #[inline]
+    fn of(token: Token) -> Self {
+        Self { at: token.at, seq: token.seq }
+    }
 
-/// What is to be done, as the kernel wants it. Pointers are to memory of the request.
-#[derive(Clone, Copy)]
-pub(super) enum Entry {
-    Accept {
-        standing: bool,
-    },
-    Connect {
-        address: *const libc::sockaddr,
-        len: libc::socklen_t,
-    },
-    /// A connect that has begun.
-    Connecting {
-        address: *const libc::sockaddr,
-        len: libc::socklen_t,
-    },
-    /// The same, of which only the state of the socket is asked for.
-    Connected,
-    /// A receive of nothing.
-    Poll,
-    Recv {
-        start: *mut u8,
-        len: usize,
-    },
-    RecvPooled {
-        group: u16,
-    },
-    RecvMsg {
-        message: *mut libc::msghdr,
-        flags: i32,
-    },
-    Send {
-        start: *const u8,
-        len: usize,
-    },
-    SendMsg {
-        message: *const libc::msghdr,
-    },
-    Read {
-        start: *mut u8,
-        len: usize,
-        offset: u64,
-    },
-    /// `None`: at the end.
-    Write {
-        start: *const u8,
-        len: usize,
-        offset: Option<u64>,
-    },
-    Sync {
-        data_only: bool,
-    },
+    #[inline]
+    fn token(self, about: About) -> Token {
+        Token { about, at: self.at, seq: self.seq }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Read,
     Write,
-    File,
 }
 
-impl Entry {
-    #[inline]
-    fn side(&self) -> Side {
-        match self {
-            Self::Accept { .. } | Self::Poll | Self::Recv { .. } | Self::RecvPooled { .. } | Self::RecvMsg { .. } => {
-                Side::Read
-            }
-            Self::Connect { .. }
-            | Self::Connecting { .. }
-            | Self::Connected
-            | Self::Send { .. }
-            | Self::SendMsg { .. } => Side::Write,
-            Self::Read { .. } | Self::Write { .. } | Self::Sync { .. } => Side::File,
-        }
+/// What its operation waits for. `None`: it is a file's.
+#[inline]
+fn side(operation: &Operation) -> Option<Side> {
+    match operation {
+        Operation::Accept { .. }
+        | Operation::Recv { .. }
+        | Operation::RecvPooled { .. }
+        | Operation::RecvFrom { .. }
+        | Operation::RecvVectored { .. } => Some(Side::Read),
+        Operation::Connect { .. }
+        | Operation::Send { .. }
+        | Operation::SendVectored { .. }
+        | Operation::SendTo { .. } => Some(Side::Write),
+        Operation::ReadAt { .. } | Operation::WriteAt { .. } | Operation::Sync { .. } => None,
     }
 }
 
-/// What an attempt came to.
-enum Attempt {
-    /// It would wait.
-    Wait,
-    /// A connect has begun: from now on this is what waits.
-    Goes(Entry),
-    Done {
-        result: i32,
-        buffer: Option<u16>,
-    },
-}
+/// An attempt's result if it would wait.
+const WOULD_WAIT: i32 = -libc::EAGAIN;
 
 thread_local! {
-    /// Where the kernel puts events.
-    static SCRATCH: RefCell<Vec<epoll::Event>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Events> = RefCell::new(Events::new());
 }
 
-/// The keys of what is registered: a socket's descriptor and generation or, with this bit, something else.
-const SPECIAL: u64 = 1 << 31;
-const BELL: u64 = SPECIAL;
-const WATCH: u64 = SPECIAL | 1;
+/// The keys of what is registered: a socket's descriptor and generation or, with this bit, the name of another engine.
+const WATCH: u64 = 1 << 31;
 
 impl Shared {
     /// Puts something in front of who enters next, and sees to it that nobody sleeps over it.
@@ -239,27 +185,19 @@ impl Shared {
         inbox.push(event);
         self.inbox_len.store(inbox.len(), Ordering::SeqCst);
         drop(inbox);
-        // Always: another engine may watch this one.
-        self.ring();
-    }
-
-    fn ring(&self) {
-        // It can fail only when 2^64 wake-ups have gone unread.
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        self.poller.ring(); // always: another engine may watch this one
     }
 }
 
 impl Readiness {
     pub(crate) fn new() -> Result<(Self, Queues)> {
         let shared = Shared {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
-            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            poller: Poller::new()?,
             woken: AtomicBool::new(false),
             inbox: Mutex::default(),
             inbox_len: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
         };
-        epoll::add(&shared.epoll, &shared.bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
         let queues = Queues {
             sockets: Vec::new(),
             lines: Vec::new(),
@@ -268,10 +206,10 @@ impl Readiness {
             todo: VecDeque::new(),
             deferred: Vec::new(),
             events: Vec::new(),
-            pools: Slab::new(),
             in_flight: 0,
             waiting: 0,
             budget: BUDGET,
+            in_a_row: 0,
             turn: false,
             generation: 0,
             sealed: false,
@@ -285,50 +223,78 @@ impl Readiness {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// Tries a request; if it would wait, notes what it waits for. The request must stay where it is, in its owner's hands, until its
+    /// Has a request tried, when an end is asked for or the socket becomes ready. It must stay where it is, in its owner's hands, until its
     /// completion has been reaped.
     #[inline(never)] // io_uring's stands in its place where that is hot
-    pub(crate) fn start(&self, queues: &mut Queues, token: Token, request: &mut Request, fd: RawFd, _drained: bool) {
-        let entry = queues.entry(request);
+    pub(crate) fn start(&self, queues: &mut Queues, token: Token, request: &mut Request, on: Target) {
+        let fd = on.fd;
         queues.in_flight += 1;
-        let op = Op { token, fd, entry };
-        let side = entry.side();
-        if side == Side::File {
-            files::submit(Job { engine: Arc::clone(&self.shared), op });
+        let Some(side) = side(&request.operation) else {
+            files::submit(Job::new(&self.shared, token, fd, request));
             return;
-        }
+        };
+        prepare(request);
+        queues.note(token, fd);
         let budget = queues.budget;
-        let (kind, handle) = (request.handle.kind(), request.handle.id());
-        let socket = queues.socket(fd, handle, kind);
-        socket.idle = 0;
+        let socket = queues.socket(fd, request);
+        match side {
+            Side::Read if token.about == About::Loose => {
+                socket.accepts.get_or_insert_default().push_back(Place::of(token));
+            }
+            Side::Read => socket.reader = Some(Place::of(token)),
+            Side::Write => socket.writer = Some(Place::of(token)),
+        }
         let ready = if side == Side::Read { socket.readable } else { socket.writable };
-        if !ready || !socket.accepts.is_empty() && side == Side::Read {
-            queues.park(op); // behind what waits already, or for an edge
-        } else if budget == 0 {
-            socket.listed = true;
-            queues.deferred.push(fd);
-            queues.park(op);
-        } else {
-            queues.budget -= 1;
-            if let Some(completion) = self.attempt(queues, op) {
-                queues.done.push_back(completion);
+        if ready && !std::mem::replace(&mut socket.listed, true) {
+            if budget > 0 {
+                queues.budget -= 1;
+                queues.todo.push_back(fd);
+            } else {
+                queues.deferred.push(fd);
             }
         }
+        queues.waiting += 1;
         self.publish(queues);
     }
 
+    /// Tries a send at once, before which no other waits. Returns its result, or nothing if it would wait, or is to wait for its turn:
+    /// then it is to be started.
+    #[inline(never)] // as above
+    pub(crate) fn send_now(&self, queues: &mut Queues, request: &Request, fd: RawFd) -> Option<i32> {
+        let Operation::Send { buffer } = &request.operation else { return None };
+        if queues.budget == 0 || queues.in_a_row >= IN_A_ROW {
+            return None;
+        }
+        queues.budget -= 1;
+        queues.in_a_row += 1;
+        let socket = queues.socket(fd, request);
+        if !socket.writable || socket.writer.is_some() {
+            return None;
+        }
+        match socket.send(fd, buffer, request.moved) {
+            WOULD_WAIT => {
+                let _ = socket.await_edge(&self.shared.poller, fd, Side::Write); // if it fails, it is tried, and fails, again
+                None
+            }
+            result => Some(result),
+        }
+    }
+
     /// There are no standing receives here: a receive waits without a buffer as it is.
+    /// A descriptor is a descriptor.
+    pub(crate) fn enlist(&self, _queues: &mut Queues, _fd: RawFd) -> Option<super::Place> {
+        None
+    }
+
+    pub(crate) fn strike(&self, _queues: &mut Queues, _place: super::Place, _here: bool) {}
+
     pub(crate) fn receive_each(&self, _queues: &mut Queues, _token: Token, _fd: RawFd, _pool: &Arc<Pool>) -> u16 {
         unreachable!("readiness has no standing receives")
     }
 
     /// Ends a request that waits. One that has ended, or a file's that has begun, is let be.
     pub(crate) fn cancel(&self, queues: &mut Queues, token: Token) {
-        let op = match queues.unpark(token) {
-            Some(op) => Some(op),
-            None => files::withdraw(&self.shared, token),
-        };
-        if op.is_some() {
+        if queues.unpark(token) || files::withdraw(&self.shared, token) {
             queues.done.push_back(Completion::of(token, -libc::ECANCELED));
         }
         self.publish(queues);
@@ -336,20 +302,23 @@ impl Readiness {
 
     /// Ends all requests that wait.
     pub(crate) fn cancel_all(&self, queues: &mut Queues) {
-        let waiting = queues.lines.iter().chain(&queues.loose).flatten().map(|op| op.token);
-        for token in waiting.collect::<Vec<_>>() {
-            self.cancel(queues, token);
+        let mut ended = files::withdraw_all(&self.shared);
+        for socket in queues.sockets.iter_mut().flatten() {
+            socket.connecting = false;
+            let lines = socket.reader.take().into_iter().chain(socket.writer.take());
+            let waiting = lines.map(|place| place.token(About::Line));
+            let accepts = socket.accepts.take().into_iter().flat_map(|accepts| *accepts);
+            ended.extend(waiting.chain(accepts.map(|place| place.token(About::Loose))));
         }
-        for token in files::withdraw_all(&self.shared) {
-            queues.done.push_back(Completion::of(token, -libc::ECANCELED));
-        }
+        queues.waiting = 0;
+        queues.done.extend(ended.into_iter().map(|token| Completion::of(token, -libc::ECANCELED)));
         self.publish(queues);
     }
 
     /// Ends the sleep of the thread that waits in [`Self::enter`], or the next one.
     pub(crate) fn wake(&self) {
         self.shared.woken.store(true, Ordering::SeqCst);
-        self.shared.ring();
+        self.shared.poller.ring();
     }
 
     /// Nothing is needed for that here.
@@ -359,18 +328,13 @@ impl Readiness {
 
     /// What is readable when there are events.
     pub(crate) fn watchable(&self) -> RawFd {
-        self.shared.epoll.as_raw_fd()
+        self.shared.poller.descriptor()
     }
 
     /// One completion [`About::Watched`] when `other`, which is called `name`, is readable.
     pub(crate) fn watch(&self, queues: &mut Queues, other: RawFd, name: usize) {
-        // SAFETY: the call looks the number up; one that is closed is refused.
-        let other = unsafe { BorrowedFd::borrow_raw(other) };
-        let (key, flags) = (EventData::new_u64(WATCH | (name as u64) << 32), EventFlags::IN | EventFlags::ONESHOT);
-        let watched = match epoll::add(&self.shared.epoll, other, key, flags) {
-            Err(Errno::EXIST) => epoll::modify(&self.shared.epoll, other, key, flags),
-            watched => watched,
-        };
+        let key = WATCH | (name as u64) << 32;
+        let watched = self.shared.poller.ask(other, key, Interest::READ, poller::Mode::Once);
         if watched.is_err() {
             // It is closed, or cannot be watched: whoever asked looks for himself.
             queues.done.push_back(Completion::of(Token::new(About::Watched, name, 0), 0));
@@ -392,52 +356,40 @@ impl Readiness {
 
     /// Takes events from the kernel and, as `wait` says, sleeps until there are some. Any thread may.
     pub(crate) fn enter(&self, _to_submit: u32, wait: Wait) -> Result<()> {
-        const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
         let shared = &*self.shared;
         let sleeps = matches!(wait, Wait::For { .. });
         let mut timeout = match wait {
-            Wait::No => Some(NO_TIME),
-            Wait::For { timeout, .. } => timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or(NO_TIME)),
+            Wait::No => Some(Duration::ZERO),
+            Wait::For { timeout, .. } => timeout,
         };
         if sleeps {
             // SeqCst on both sides: here "count, then look whether something is there", below and in `put` "put it there, then look who
             // sleeps". One of the two sees the other.
             shared.sleepers.fetch_add(1, Ordering::SeqCst);
             if self.has_completions() {
-                timeout = Some(NO_TIME);
+                timeout = Some(Duration::ZERO);
             }
         }
-        let take = |events: &mut Vec<epoll::Event>| {
-            events.clear();
-            events.reserve(EVENTS);
-            let waited = epoll::wait(&shared.epoll, spare_capacity(events), timeout.as_ref());
+        let take = |events: &mut Events| -> Result<()> {
+            let waited = shared.poller.wait(events, timeout);
             if sleeps {
                 shared.sleepers.fetch_sub(1, Ordering::SeqCst);
             }
-            match waited {
-                Ok(0) | Err(Errno::INTR) => return Ok(false), // time is up, or a signal came: the caller looks at what there is
-                Ok(_) => {}
-                Err(error) => return Err(error),
+            waited?;
+            let woken = shared.woken.load(Ordering::SeqCst) && shared.woken.swap(false, Ordering::SeqCst);
+            if woken || !events.is_empty() {
+                let mut inbox = shared.inbox.lock();
+                inbox.extend(events.iter().map(Event::Told));
+                inbox.extend(woken.then_some(Event::Woken));
+                shared.inbox_len.store(inbox.len(), Ordering::SeqCst);
             }
-            let mut inbox = shared.inbox.lock();
-            for event in &*events {
-                let (key, flags) = (event.data.u64(), event.flags);
-                let number = (key >> 32) as u32;
-                inbox.push(match key & 0xffff_ffff {
-                    BELL if shared.woken.swap(false, Ordering::SeqCst) => Event::Woken,
-                    BELL => continue, // something was put into the inbox
-                    WATCH => Event::Watched(number),
-                    fd => Event::Edge(fd as RawFd, number, flags),
-                });
-            }
-            shared.inbox_len.store(inbox.len(), Ordering::SeqCst);
-            Ok(!inbox.is_empty())
+            Ok(()) // time may be up, or a signal have come: the caller looks at what there is
         };
         let here = SCRATCH.try_with(|scratch| take(&mut scratch.borrow_mut()));
-        let taken = here.unwrap_or_else(|_| take(&mut Vec::new()))?; // the thread is ending
-        // What would have ended another thread's sleep has been taken away from it.
-        if taken && shared.sleepers.load(Ordering::SeqCst) > 0 {
-            shared.ring();
+        here.unwrap_or_else(|_| take(&mut Events::new()))?; // the thread is ending
+        // What would have ended another thread's sleep has been taken away from it: something from the kernel, or only the bell.
+        if shared.inbox_len.load(Ordering::SeqCst) > 0 && shared.sleepers.load(Ordering::SeqCst) > 0 {
+            shared.poller.ring();
         }
         Ok(())
     }
@@ -450,34 +402,29 @@ impl Readiness {
     }
 
     /// Takes the next end. One only: it may be the receive itself that is done here, and nobody is to wait for several of those.
-    pub(crate) fn reap(&self, queues: &mut Queues, into: &mut Vec<Completion>) {
-        into.extend(self.next(queues));
-    }
-
-    /// Takes the next end. Tries what is ready until there is one.
     #[inline(never)] // as above
-    fn next(&self, queues: &mut Queues) -> Option<Completion> {
+    pub(crate) fn next(&self, queues: &mut Queues, requests: &mut impl Requests) -> Option<Completion> {
+        if self.shared.inbox_len.load(Ordering::SeqCst) > 0 {
+            self.fetch(queues);
+        }
         let completion = loop {
-            if queues.todo.is_empty() && self.shared.inbox_len.load(Ordering::SeqCst) > 0 {
-                self.fetch(queues);
-            }
             // In turn, so that a socket that is always ready does not keep the others waiting, nor they what has ended.
-            queues.turn = !queues.turn;
-            if (queues.turn || queues.todo.is_empty())
-                && let Some(completion) = queues.done.pop_front()
-            {
-                break Some(completion);
+            if !queues.done.is_empty() {
+                queues.turn = !queues.turn;
+                if queues.turn || queues.todo.is_empty() {
+                    break queues.done.pop_front();
+                }
             }
-            let Some(fd) = queues.todo.pop_front() else {
-                break None;
-            };
-            if let Some(completion) = self.look(queues, fd) {
+            queues.in_a_row = 0;
+            let Some(fd) = queues.todo.pop_front() else { break None };
+            Self::look_ahead(queues, requests);
+            if let Some(completion) = self.look(queues, fd, requests) {
                 break Some(completion);
             }
         };
         if let Some(completion) = &completion
-            && !completion.more
-            && !matches!(completion.token.about, About::Woken | About::Watched)
+            && !completion.more()
+            && !matches!(completion.token().about, About::Woken | About::Watched)
         {
             queues.in_flight -= 1;
         }
@@ -497,12 +444,13 @@ impl Readiness {
         }
         for event in events.drain(..) {
             match event {
-                Event::Edge(fd, generation, flags) => self.edge(queues, fd, generation, flags),
+                Event::Told(told) if told.key & WATCH != 0 => {
+                    let name = (told.key >> 32) as usize;
+                    queues.done.push_back(Completion::of(Token::new(About::Watched, name, 0), 0));
+                }
+                Event::Told(told) => self.edge(queues, told),
                 Event::Ended(token, result) => queues.done.push_back(Completion::of(token, result)),
                 Event::Woken => queues.done.push_back(Completion::of(Token::new(About::Woken, 0, 0), 0)),
-                Event::Watched(name) => {
-                    queues.done.push_back(Completion::of(Token::new(About::Watched, name as usize, 0), 0));
-                }
             }
         }
         queues.events = events;
@@ -510,15 +458,15 @@ impl Readiness {
 
     /// The state of a socket may have changed.
     #[inline]
-    fn edge(&self, queues: &mut Queues, fd: RawFd, generation: u32, flags: EventFlags) {
+    fn edge(&self, queues: &mut Queues, told: Told) {
+        let (fd, generation) = ((told.key & (WATCH - 1)) as RawFd, (told.key >> 32) as u32);
         let Some(Some(socket)) = queues.sockets.get_mut(fd as usize) else { return };
         if socket.generation != generation {
             return; // of one that had the number before
         }
-        let over = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-        socket.readable |= over || flags.contains(EventFlags::IN);
-        socket.writable |= over || flags.contains(EventFlags::OUT);
-        socket.ending |= over || flags.contains(EventFlags::PRI);
+        socket.readable |= told.readable;
+        socket.writable |= told.writable;
+        socket.ending |= told.ending;
         if socket.is_awaited() {
             if !std::mem::replace(&mut socket.listed, true) {
                 queues.todo.push_back(fd);
@@ -527,63 +475,54 @@ impl Readiness {
         }
         socket.idle += 1;
         if socket.idle >= IDLE_EVENTS {
-            // SAFETY: the call looks the number up; one that is closed is refused.
-            let _ = epoll::delete(&self.shared.epoll, unsafe { BorrowedFd::borrow_raw(fd) });
+            self.shared.poller.forget(fd);
             queues.sockets[fd as usize] = None; // nothing is known of it any more
+        }
+    }
+
+    /// Has what those that are next need fetched, a step further with each that goes before. A system call, and more, lies between.
+    #[inline]
+    fn look_ahead(queues: &Queues, requests: &impl Requests) {
+        let socket = |nth: usize| queues.sockets.get(*queues.todo.get(nth)? as usize)?.as_deref();
+        if let Some(third) = socket(2) {
+            prefetch(third);
+        }
+        if let Some(reader) = socket(1).and_then(|second| second.reader) {
+            requests.is_coming(reader.at);
+        }
+        if let Some(reader) = socket(0).and_then(|first| first.reader) {
+            requests.is_near(reader.at);
         }
     }
 
     /// Tries what waits for a socket, until something has ended.
     #[inline]
-    fn look(&self, queues: &mut Queues, fd: RawFd) -> Option<Completion> {
+    fn look(&self, queues: &mut Queues, fd: RawFd, requests: &mut impl Requests) -> Option<Completion> {
+        let socket = queues.sockets.get_mut(fd as usize)?.as_mut()?;
+        socket.listed = false;
         loop {
-            let socket = queues.sockets.get_mut(fd as usize)?.as_mut()?;
-            socket.listed = false;
-            let token = match (socket.next_read(), socket.writer) {
-                (Some(reader), _) if socket.readable => reader,
-                (_, Some(writer)) if socket.writable => (About::Line, writer),
-                _ => return None,
-            };
-            let op = queues.take_op(token.0, token.1)?;
-            let Some(completion) = self.attempt(queues, op) else { continue };
+            let (token, side) = socket.to_try()?;
+            let request = requests.request(token);
+            let mut result = socket.attempt(fd, request);
+            if result == WOULD_WAIT {
+                match socket.await_edge(&self.shared.poller, fd, side) {
+                    Ok(()) => continue,
+                    Err(error) => result = -error.raw_os_error().unwrap_or(libc::EIO),
+                }
+            }
+            let more = result >= 0 && request.is_standing_accept();
+            if !more {
+                socket.forget(token);
+                queues.waiting -= 1;
+            }
             // There may be more to do.
-            if let Some(Some(socket)) = queues.sockets.get_mut(fd as usize)
-                && socket.is_ready()
-                && !std::mem::replace(&mut socket.listed, true)
-            {
+            if socket.to_try().is_some() {
+                socket.listed = true;
                 queues.todo.push_back(fd);
             }
-            return Some(completion);
+            let nonempty = socket.readable && socket.interest != Interest::NONE;
+            return Some(Completion::new(token, result, more, nonempty));
         }
-    }
-
-    /// Tries an operation. What would wait is put among what waits.
-    #[inline]
-    fn attempt(&self, queues: &mut Queues, mut op: Op) -> Option<Completion> {
-        let Queues { sockets, pools, .. } = queues;
-        let socket = sockets[op.fd as usize].as_mut().expect("it was looked up when the operation started");
-        let mut tried = socket.attempt(op.fd, op.entry, pools);
-        if let Attempt::Goes(entry) = tried {
-            op.entry = entry;
-            tried = Attempt::Wait;
-        }
-        let (result, buffer) = match tried {
-            Attempt::Done { result, buffer } => (result, buffer),
-            _ => match socket.await_edge(&self.shared.epoll, op.fd, op.entry.side()) {
-                Ok(()) => {
-                    queues.park(op);
-                    return None;
-                }
-                Err(errno) => (-errno.raw_os_error(), None),
-            },
-        };
-        let more = matches!(op.entry, Entry::Accept { standing: true }) && result >= 0;
-        let nonempty = socket.readable && !socket.interest.is_empty();
-        let token = op.token;
-        if more {
-            queues.park_first(op);
-        }
-        Some(Completion { token, result, buffer, more, nonempty })
     }
 
     /// Tells those who look without the lock what there is.
@@ -596,20 +535,11 @@ impl Readiness {
     /// The engine is done with: nothing is in flight.
     pub(crate) fn retire(&self, queues: &mut Queues) {
         assert!(queues.in_flight == 0 || std::thread::panicking(), "an engine was retired with requests in flight");
-        queues.pools.clear();
         queues.sockets.clear();
     }
 
-    /// Forgets pools that nobody else has any more.
-    pub(crate) fn refill(&self, queues: &mut Queues) {
-        queues.pools.retain(|_, pool| Arc::strong_count(pool) > 1);
-    }
-}
-
-impl Completion {
-    fn of(token: Token, result: i32) -> Self {
-        Self { token, result, buffer: None, more: false, nonempty: false }
-    }
+    /// An attempt takes its buffer out of the pool itself.
+    pub(crate) fn refill(&self, _queues: &mut Queues) {}
 }
 
 impl Queues {
@@ -625,23 +555,20 @@ impl Queues {
         self.sealed
     }
 
+    pub(crate) fn pool(&self, _group: u16) -> &Arc<Pool> {
+        unreachable!("readiness has no standing receives")
+    }
+
+    pub(crate) fn disarm(&mut self, _group: u16) {}
+
     pub(crate) fn has_standing_receives(&self) -> bool {
         false
     }
 
     pub(crate) fn no_standing_receives(&mut self) {}
 
-    #[inline]
-    pub(crate) fn chosen(&mut self, group: u16, pool: Arc<Pool>, index: u16, result: i32) -> Option<Buffer> {
-        assert!(Arc::ptr_eq(&self.pools[usize::from(group)], &pool), "a group belongs to one pool");
-        // SAFETY: `Socket::attempt` took this index out of this pool, for this completion.
-        let mut memory = unsafe { Memory::from_pool(pool, u32::from(index)) };
-        if result <= 0 {
-            return None;
-        }
-        // SAFETY: the kernel wrote `result` bytes into it.
-        unsafe { memory.set_len(result as usize) };
-        Some(Buffer(memory))
+    pub(crate) fn chosen(&mut self, _group: u16, _pool: Arc<Pool>, _index: u16, _result: i32) -> Option<Buffer> {
+        unreachable!("an attempt puts its buffer where it belongs")
     }
 
     pub(crate) fn is_scarce(&self, pool: &Arc<Pool>) -> bool {
@@ -654,149 +581,47 @@ impl Queues {
         pool.free() > 0
     }
 
-    /// The number of a pool here.
-    fn group(&mut self, pool: &Arc<Pool>) -> u16 {
-        match self.pools.iter().find(|(_, other)| Arc::ptr_eq(other, pool)) {
-            Some((group, _)) => group as u16,
-            None => self.pools.insert(Arc::clone(pool)) as u16,
+    /// What is known of the socket of a request's handle.
+    #[inline]
+    fn socket(&mut self, fd: RawFd, request: &Request) -> &mut Socket {
+        let (at, handle) = (fd as usize, request.handle.id());
+        if self.sockets.get(at).is_none_or(|known| known.as_ref().is_none_or(|socket| socket.handle != handle)) {
+            self.make_acquaintance(at, handle, request.handle.kind());
         }
+        let socket = self.sockets[at].as_mut().expect("put there if it was not");
+        socket.idle = 0;
+        socket
     }
 
-    /// What is known of the socket of a handle.
-    #[inline]
-    fn socket(&mut self, fd: RawFd, handle: u64, kind: Kind) -> &mut Socket {
-        let at = fd as usize;
+    #[cold]
+    fn make_acquaintance(&mut self, at: usize, handle: u64, kind: Kind) {
         if at >= self.sockets.len() {
             self.sockets.resize_with(at + 1, || None);
         }
-        let place = &mut self.sockets[at];
-        if place.as_ref().is_none_or(|socket| socket.handle != handle) {
-            debug_assert!(!place.as_ref().is_some_and(|socket| socket.is_awaited()), "closed while something waits");
-            self.generation = self.generation.wrapping_add(1);
-            *place = Some(Box::new(Socket::new(handle, self.generation, kind)));
-        }
-        place.as_mut().expect("put there if it was not")
+        let former = &mut self.sockets[at];
+        debug_assert!(!former.as_ref().is_some_and(|socket| socket.is_awaited()), "closed while something waits");
+        self.generation = self.generation.wrapping_add(1);
+        *former = Some(Box::new(Socket::new(handle, self.generation, kind)));
     }
 
-    fn place(&mut self, about: About, at: u32) -> &mut Option<Op> {
-        let places = if about == About::Line { &mut self.lines } else { &mut self.loose };
-        if at as usize >= places.len() {
-            places.resize_with(at as usize + 1, || None);
-        }
-        &mut places[at as usize]
-    }
-
-    /// Puts an operation among what waits.
+    /// Notes which socket the request of a place is for.
     #[inline]
-    fn park(&mut self, op: Op) {
-        let socket = self.sockets[op.fd as usize].as_mut().expect("it was looked up when the operation started");
-        match op.entry.side() {
-            Side::Write => socket.writer = Some(op.token.at),
-            _ if op.token.about == About::Loose => socket.accepts.push_back(op.token.at),
-            _ => socket.reader = Some(op.token.at),
+    fn note(&mut self, token: Token, fd: RawFd) {
+        let (places, at) =
+            (if token.about == About::Loose { &mut self.loose } else { &mut self.lines }, token.at as usize);
+        if at >= places.len() {
+            places.resize(at + 1, -1);
         }
-        self.put_op(op);
+        places[at] = fd;
     }
 
-    /// Puts an accept that goes on before those that wait.
-    fn park_first(&mut self, op: Op) {
-        let socket = self.sockets[op.fd as usize].as_mut().expect("it was looked up when the operation started");
-        socket.accepts.push_front(op.token.at);
-        if socket.readable && !std::mem::replace(&mut socket.listed, true) {
-            self.todo.push_back(op.fd);
-        }
-        self.put_op(op);
-    }
-
-    #[inline]
-    fn put_op(&mut self, op: Op) {
-        self.waiting += 1;
-        let place = self.place(op.token.about, op.token.at);
-        debug_assert!(place.is_none(), "a place has one operation");
-        *place = Some(op);
-    }
-
-    /// Takes an operation out of what waits, and out of its socket's list, where it is the first of its kind.
-    #[inline]
-    fn take_op(&mut self, about: About, at: u32) -> Option<Op> {
-        let op = self.place(about, at).take()?;
-        self.waiting -= 1;
-        if let Some(Some(socket)) = self.sockets.get_mut(op.fd as usize) {
-            match op.entry.side() {
-                Side::Write => socket.writer = None,
-                _ if about == About::Loose => socket.accepts.retain(|other| *other != at),
-                _ => socket.reader = None,
-            }
-        }
-        Some(op)
-    }
-
-    /// Takes an operation out of what waits, if it is there.
-    fn unpark(&mut self, token: Token) -> Option<Op> {
-        if self.place(token.about, token.at).as_ref().is_none_or(|op| op.token != token) {
-            return None;
-        }
-        self.take_op(token.about, token.at)
-    }
-
-    /// What a request asks of the kernel: one arm an operation.
-    #[inline]
-    fn entry(&mut self, request: &mut Request) -> Entry {
-        let moved = request.moved;
-        match &mut request.operation {
-            Operation::Accept { standing, .. } => Entry::Accept { standing: *standing },
-            Operation::Connect { .. } if request.in_flight.connecting => Entry::Connected,
-            Operation::Connect { address } => {
-                let message = request.in_flight.message.insert(Message::to(**address, Vec::new()));
-                Entry::Connect { address: (&raw const message.address).cast(), len: message.address_len }
-            }
-            // A receive of nothing waits for data, which the kernel's own does not.
-            Operation::Recv { buffer } if buffer.capacity() == 0 => Entry::Poll,
-            Operation::Recv { buffer } => {
-                let (start, len) = buffer.0.room();
-                Entry::Recv { start, len: len.min(MOST_BYTES) }
-            }
-            Operation::RecvPooled { pool, .. } => {
-                let group = self.group(&pool.0);
-                request.in_flight.group = group;
-                Entry::RecvPooled { group }
-            }
-            Operation::Send { buffer } => {
-                let (start, len) = buffer.0.filled(moved);
-                Entry::Send { start, len: len.min(MOST_BYTES) }
-            }
-            Operation::SendVectored { buffers } => {
-                let message = request.in_flight.message.insert(Message::new(vector(buffers, moved)));
-                Entry::SendMsg { message: &raw const message.header }
-            }
-            Operation::RecvFrom { buffer, .. } => {
-                let (room, len) = buffer.0.room();
-                let vector = vec![libc::iovec { iov_base: room.cast(), iov_len: len }];
-                let message = Message::new(vector).with_address(size_of::<libc::sockaddr_storage>() as libc::socklen_t);
-                Entry::RecvMsg { message: &raw mut request.in_flight.message.insert(message).header, flags: 0 }
-            }
-            Operation::RecvVectored { buffers, flags, .. } => {
-                let message =
-                    Message::new(room(buffers)).with_address(size_of::<libc::sockaddr_storage>() as libc::socklen_t);
-                Entry::RecvMsg { message: &raw mut request.in_flight.message.insert(message).header, flags: *flags }
-            }
-            Operation::SendTo { buffer, address } => {
-                let message = Message::to(**address, vector(std::slice::from_ref(buffer), 0));
-                let message = request.in_flight.message.insert(message);
-                Entry::SendMsg { message: &raw const message.header }
-            }
-            Operation::ReadAt { buffer, offset } => {
-                let (start, len) = buffer.0.room();
-                Entry::Read { start, len: len.min(MOST_BYTES), offset: *offset }
-            }
-            Operation::WriteAt { buffer, offset } => {
-                let (start, len) = buffer.0.filled(moved);
-                // All ones means: append.
-                let offset = (*offset != u64::MAX).then(|| *offset + moved as u64);
-                Entry::Write { start, len: len.min(MOST_BYTES), offset }
-            }
-            Operation::Sync { data_only } => Entry::Sync { data_only: *data_only },
-        }
+    /// Takes a request out of what waits, if it is there.
+    fn unpark(&mut self, token: Token) -> bool {
+        let places = if token.about == About::Loose { &self.loose } else { &self.lines };
+        let Some(fd) = places.get(token.at as usize).and_then(|fd| usize::try_from(*fd).ok()) else { return false };
+        let waited = self.sockets.get_mut(fd).and_then(Option::as_mut).is_some_and(|socket| socket.forget(token));
+        self.waiting -= u32::from(waited);
+        waited
     }
 }
 
@@ -805,144 +630,184 @@ impl Socket {
         Self {
             handle,
             generation,
-            interest: EventFlags::empty(),
+            interest: Interest::NONE,
+            reader: None,
+            writer: None,
+            accepts: None,
             readable: true,
             writable: true,
             ending: false,
             listed: false,
             nonblocking: false,
+            connecting: false,
             kind,
             idle: 0,
-            reader: None,
-            writer: None,
-            accepts: VecDeque::new(),
-        }
-    }
-
-    #[inline]
-    fn next_read(&self) -> Option<(About, u32)> {
-        match self.reader {
-            Some(at) => Some((About::Line, at)),
-            None if self.accepts.is_empty() => None,
-            None => self.accepts.front().map(|at| (About::Loose, *at)),
         }
     }
 
     fn is_awaited(&self) -> bool {
-        self.reader.is_some() || self.writer.is_some() || !self.accepts.is_empty()
+        self.reader.is_some() || self.writer.is_some() || self.first_accept().is_some()
     }
 
-    /// Whether something waits that may be tried.
+    fn first_accept(&self) -> Option<Place> {
+        self.accepts.as_ref()?.front().copied()
+    }
+
+    /// What waits and may be tried.
     #[inline]
-    fn is_ready(&self) -> bool {
-        self.readable && (self.reader.is_some() || !self.accepts.is_empty()) || self.writable && self.writer.is_some()
+    fn to_try(&self) -> Option<(Token, Side)> {
+        if self.readable {
+            if let Some(reader) = self.reader {
+                return Some((reader.token(About::Line), Side::Read));
+            }
+            if let Some(accept) = self.first_accept() {
+                return Some((accept.token(About::Loose), Side::Read));
+            }
+        }
+        let writer = self.writer.filter(|_| self.writable)?;
+        Some((writer.token(About::Line), Side::Write))
+    }
+
+    /// A request waits no longer. Returns whether it has.
+    #[inline]
+    fn forget(&mut self, token: Token) -> bool {
+        let place = Place::of(token);
+        if token.about == About::Loose {
+            let accepts = self.accepts.get_or_insert_default();
+            let before = accepts.len();
+            accepts.retain(|other| *other != place);
+            return accepts.len() < before;
+        }
+        if self.reader == Some(place) {
+            self.reader = None;
+        } else if self.writer == Some(place) {
+            self.writer = None;
+            self.connecting = false;
+        } else {
+            return false;
+        }
+        true
     }
 
     /// An operation would wait: from now on there is an edge when it would not any more.
     #[inline]
-    fn await_edge(&mut self, epoll: &OwnedFd, fd: RawFd, side: Side) -> rustix::io::Result<()> {
+    fn await_edge(&mut self, poller: &Poller, fd: RawFd, side: Side) -> std::io::Result<()> {
         let mut wanted = match self.kind {
             // A datagram socket has an edge for each datagram that has left; so it is told only if it is waited for.
-            Kind::Datagram | Kind::Listener => EventFlags::IN | EventFlags::ET,
-            _ => EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET,
+            Kind::Datagram | Kind::Listener => Interest::READ,
+            _ => Interest::BOTH,
         };
         match side {
             Side::Read => self.readable = false,
-            _ => {
+            Side::Write => {
                 self.writable = false;
-                wanted |= EventFlags::OUT;
+                wanted = Interest::BOTH;
             }
         }
-        if self.interest.contains(wanted) {
-            return Ok(());
+        if !self.interest.contains(wanted) {
+            wanted = wanted.union(self.interest);
+            let key = u64::from(self.generation) << 32 | fd as u64;
+            // An edge comes at once if the socket has become ready in between.
+            poller.ask(fd, key, wanted, poller::Mode::Edge)?;
+            self.interest = wanted;
         }
-        // SAFETY: the descriptor of an operation's handle stays open as long as the operation waits.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(fd) };
-        let key = EventData::new_u64(u64::from(self.generation) << 32 | fd as u64);
-        wanted |= self.interest;
-        // An edge comes at once if the socket has become ready in between.
-        match epoll::add(epoll, descriptor, key, wanted) {
-            Err(Errno::EXIST) => epoll::modify(epoll, descriptor, key, wanted)?,
-            added => added?,
-        }
-        self.interest = wanted;
         Ok(())
     }
 
-    /// Tries something, and notes what that says of the socket.
+    /// Tries an operation, and notes what that says of the socket. Returns a count, what a poll says, or a negative errno.
     #[inline]
-    fn attempt(&mut self, fd: RawFd, entry: Entry, pools: &Slab<Arc<Pool>>) -> Attempt {
+    fn attempt(&mut self, fd: RawFd, request: &mut Request) -> i32 {
         const RECV: libc::c_int = libc::MSG_DONTWAIT;
-        const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        const SEND: libc::c_int = libc::MSG_DONTWAIT | NO_SIGNAL.bits() as libc::c_int;
+        match &mut request.operation {
+            Operation::RecvPooled { pool, .. } => {
+                let Some(index) = pool.0.take_one() else {
+                    // Not known to be readable: to be told so first, and then to find out.
+                    return if self.interest == Interest::NONE { WOULD_WAIT } else { -libc::ENOBUFS };
+                };
+                let result = self.receive(fd, pool.0.address(index).as_ptr(), pool.0.buffer_size);
+                if result <= 0 {
+                    pool.0.give_back(index);
+                } else if let Operation::RecvPooled { pool, .. } =
+                    std::mem::replace(&mut request.operation, Operation::Sync { data_only: false })
+                {
+                    // SAFETY: the index was taken out of this pool above, so nobody else has that memory.
+                    let mut memory = unsafe { Memory::from_pool(pool.0, index) };
+                    // SAFETY: the kernel has written so many bytes to it.
+                    unsafe { memory.set_len(result as usize) };
+                    request.operation = Operation::Recv { buffer: Buffer(memory) };
+                }
+                result
+            }
+            // A receive of nothing waits for data, which the kernel's own does not.
+            Operation::Recv { buffer } if buffer.capacity() == 0 => poll_now(fd, libc::POLLIN | POLLRDHUP),
+            Operation::Recv { buffer } => {
+                let (start, room) = buffer.0.room();
+                self.receive(fd, start, room.min(MOST_BYTES))
+            }
+            Operation::Send { buffer } => self.send(fd, buffer, request.moved),
+            // SAFETY: the message and what it points to are the request's, which is in its owner's hands until this has ended.
+            Operation::RecvFrom { .. } => result_of(unsafe { libc::recvmsg(fd, header(&mut request.in_flight), RECV) }),
+            Operation::RecvVectored { flags, .. } => {
+                // SAFETY: as above.
+                result_of(unsafe { libc::recvmsg(fd, header(&mut request.in_flight), RECV | *flags) })
+            }
+            Operation::SendVectored { .. } | Operation::SendTo { .. } => {
+                // SAFETY: as above.
+                result_of(unsafe { libc::sendmsg(fd, header(&mut request.in_flight), SEND) })
+            }
+            Operation::Accept { .. } => self.accept(fd),
+            // One of which only the state of the socket is asked for.
+            Operation::Connect { .. } if request.in_flight.connecting => poll_now(fd, libc::POLLOUT),
+            Operation::Connect { .. } => self.connect(fd, request),
+            Operation::ReadAt { .. } | Operation::WriteAt { .. } | Operation::Sync { .. } => unreachable!("a file's"),
+        }
+    }
+
+    /// Receives into memory of `room` bytes, which nobody looks at meanwhile.
+    #[inline(always)] // twice in one place, behind which the processor has forgotten where to return to
+    fn receive(&mut self, fd: RawFd, start: *mut u8, room: usize) -> i32 {
+        // SAFETY: the memory is a buffer's, which is in its owner's hands: the request's, or the pool's that has lent it to us.
+        let memory = unsafe { slice::from_raw_parts_mut(start.cast::<MaybeUninit<u8>>(), room) };
         // SAFETY: the descriptor of an operation's handle stays open until the operation has ended.
         let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-        let result = match entry {
-            Entry::Recv { start, len } => {
-                // SAFETY: the memory is the request's, which is in its owner's hands until this has ended.
-                let room = unsafe { slice::from_raw_parts_mut(start.cast::<MaybeUninit<u8>>(), len) };
-                let result = rustix::net::recv(socket, room, RecvFlags::DONTWAIT).map(|(bytes, _)| bytes.0.len());
-                self.received(&result, len);
-                return done(result, None);
-            }
-            Entry::RecvPooled { group } => {
-                let pool = &pools[usize::from(group)];
-                let Some(index) = pool.take_one() else {
-                    // Not known to be readable: to be told so first, and then to find out.
-                    if self.interest.is_empty() {
-                        return Attempt::Wait;
-                    }
-                    return Attempt::Done { result: -libc::ENOBUFS, buffer: None };
-                };
-                let (start, len) = (pool.address(index).cast::<MaybeUninit<u8>>(), pool.buffer_size);
-                // SAFETY: the index was taken out of the pool just now, so nobody else has that memory.
-                let room = unsafe { slice::from_raw_parts_mut(start.as_ptr(), len) };
-                let result = rustix::net::recv(socket, room, RecvFlags::DONTWAIT).map(|(bytes, _)| bytes.0.len());
-                if result.is_err() {
-                    pool.give_back(index);
-                }
-                self.received(&result, len);
-                return done(result, Some(index as u16));
-            }
-            Entry::Send { start, len } => {
-                // SAFETY: as for Recv; they have been written.
-                let bytes = unsafe { slice::from_raw_parts(start, len) };
-                return done(rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL), None);
-            }
-            // SAFETY: as for Recv; the message and what it points to are in the request's box.
-            Entry::RecvMsg { message, flags } => unsafe { libc::recvmsg(fd, message, RECV | flags) },
-            // SAFETY: as for RecvMsg.
-            Entry::SendMsg { message } => unsafe { libc::sendmsg(fd, message, SEND) },
-            Entry::Accept { .. } => return self.accept(fd),
-            Entry::Connect { address, len } => return connect(fd, address, len),
-            Entry::Connecting { address, len } => {
-                return match poll_now(fd, libc::POLLOUT) {
-                    0 => Attempt::Wait,
-                    _ => connected(fd, address, len),
-                };
-            }
-            Entry::Connected => return polled(fd, libc::POLLOUT),
-            Entry::Poll => return polled(fd, libc::POLLIN | POLLRDHUP),
-            Entry::Read { .. } | Entry::Write { .. } | Entry::Sync { .. } => unreachable!("a file's"),
+        let bytes = match rustix::net::recv(socket, memory, RecvFlags::DONTWAIT) {
+            Ok((_, bytes)) => bytes,
+            Err(errno) => return -errno.raw_os_error(),
         };
-        if result >= 0 {
-            return Attempt::Done { result: result as i32, buffer: None };
-        }
-        match errno() {
-            libc::EAGAIN => Attempt::Wait,
-            errno => Attempt::Done { result: -errno, buffer: None },
-        }
-    }
-
-    /// A short receive of a stream has emptied the socket, and what comes from now on makes an edge; unless that has been.
-    #[inline]
-    fn received(&mut self, result: &rustix::io::Result<usize>, room: usize) {
-        let short = matches!(result, Ok(bytes) if *bytes > 0 && *bytes < room);
-        if short && !self.ending && self.kind == Kind::Stream && !self.interest.is_empty() {
+        // A short receive of a stream has emptied the socket, and what comes from now on makes an edge; unless that has been.
+        if bytes > 0 && bytes < room && self.tells_by_edges() {
             self.readable = false;
         }
+        bytes as i32
     }
 
-    fn accept(&mut self, fd: RawFd) -> Attempt {
+    #[inline]
+    fn send(&mut self, fd: RawFd, buffer: &Buffer, moved: usize) -> i32 {
+        let (start, len) = buffer.0.filled(moved);
+        let len = len.min(MOST_BYTES);
+        // SAFETY: the bytes are the buffer's, and have been written.
+        let bytes = unsafe { slice::from_raw_parts(start, len) };
+        // SAFETY: the descriptor of an operation's handle stays open until the operation has ended.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+        let sent = match rustix::net::send(socket, bytes, SendFlags::DONTWAIT.union(NO_SIGNAL)) {
+            Ok(sent) => sent,
+            Err(errno) => return -errno.raw_os_error(),
+        };
+        // In the same way a short send has filled it.
+        if sent < len && self.tells_by_edges() {
+            self.writable = false;
+        }
+        sent as i32
+    }
+
+    /// Whether there will be an edge when a stream's socket that has been emptied, or filled, is so no longer.
+    #[inline]
+    fn tells_by_edges(&self) -> bool {
+        !self.ending && self.kind == Kind::Stream && self.interest != Interest::NONE
+    }
+
+    fn accept(&mut self, fd: RawFd) -> i32 {
         if !std::mem::replace(&mut self.nonblocking, true) {
             // An accept, unlike a receive, cannot be told not to wait.
             set_nonblocking(fd, true);
@@ -959,54 +824,85 @@ impl Socket {
             }
             accepted
         };
-        match accepted {
-            0.. => Attempt::Done { result: accepted, buffer: None },
-            _ if errno() == libc::EAGAIN => Attempt::Wait,
-            _ => Attempt::Done { result: -errno(), buffer: None },
+        result_of(accepted as isize)
+    }
+
+    /// Begins to connect, or asks what has become of that.
+    fn connect(&mut self, fd: RawFd, request: &mut Request) -> i32 {
+        let message = request.in_flight.message.as_ref().expect("prepared");
+        let (address, len) = ((&raw const message.address).cast(), message.address_len);
+        if self.connecting {
+            return match poll_now(fd, libc::POLLOUT) {
+                WOULD_WAIT => WOULD_WAIT,
+                _ => connected(fd, address, len),
+            };
+        }
+        match connect(fd, address, len) {
+            result if result == -libc::EINPROGRESS => {
+                self.connecting = true;
+                WOULD_WAIT
+            }
+            result => result,
         }
     }
 }
 
-/// The result of a call that moves bytes. `buffer`: which one it moved them to.
+/// Makes what the kernel needs besides the buffers.
 #[inline]
-fn done(result: rustix::io::Result<usize>, buffer: Option<u16>) -> Attempt {
-    match result {
-        Ok(bytes) => Attempt::Done { result: bytes as i32, buffer },
-        Err(Errno::AGAIN) => Attempt::Wait,
-        Err(errno) => Attempt::Done { result: -errno.raw_os_error(), buffer: None },
-    }
+fn prepare(request: &mut Request) {
+    let message = match &mut request.operation {
+        Operation::Recv { .. } | Operation::RecvPooled { .. } | Operation::Send { .. } | Operation::Accept { .. } => {
+            return;
+        }
+        Operation::Connect { .. } if request.in_flight.connecting => return,
+        Operation::Connect { address } => Message::to(**address, Vec::new()),
+        Operation::SendVectored { buffers } => Message::new(vector(buffers, request.moved)),
+        Operation::RecvFrom { buffer, .. } => Message::new(room(slice::from_mut(buffer)))
+            .with_address(size_of::<libc::sockaddr_storage>() as libc::socklen_t),
+        Operation::RecvVectored { buffers, .. } => {
+            Message::new(room(buffers)).with_address(size_of::<libc::sockaddr_storage>() as libc::socklen_t)
+        }
+        Operation::SendTo { buffer, address } => Message::to(**address, vector(slice::from_ref(buffer), 0)),
+        Operation::ReadAt { .. } | Operation::WriteAt { .. } | Operation::Sync { .. } => return,
+    };
+    request.in_flight.message = Some(message);
 }
 
-/// Begins to connect.
-fn connect(fd: RawFd, address: *const libc::sockaddr, len: libc::socklen_t) -> Attempt {
+/// The header that was prepared.
+fn header(in_flight: &mut InFlight) -> *mut libc::msghdr {
+    &raw mut in_flight.message.as_mut().expect("prepared").header
+}
+
+/// What a system call has returned: a count, or a negative errno.
+pub(super) fn result_of(returned: isize) -> i32 {
+    if returned < 0 { -errno() } else { returned as i32 }
+}
+
+fn connect(fd: RawFd, address: *const libc::sockaddr, len: libc::socklen_t) -> i32 {
     set_nonblocking(fd, true);
     // SAFETY: the address is in the request's box, and so long.
-    let errno = if unsafe { libc::connect(fd, address, len) } == 0 { 0 } else { errno() };
+    let result = result_of(unsafe { libc::connect(fd, address, len) } as isize);
     set_nonblocking(fd, false);
-    match errno {
-        libc::EINPROGRESS => Attempt::Goes(Entry::Connecting { address, len }),
-        errno => Attempt::Done { result: -errno, buffer: None },
-    }
+    result
 }
 
 /// The outcome of a connect. On Linux a second call tells it, and makes the socket fit for what comes next.
 #[cfg(target_os = "linux")]
-fn connected(fd: RawFd, address: *const libc::sockaddr, len: libc::socklen_t) -> Attempt {
+fn connected(fd: RawFd, address: *const libc::sockaddr, len: libc::socklen_t) -> i32 {
     match connect(fd, address, len) {
-        Attempt::Done { result, .. } if result == -libc::EALREADY => Attempt::Wait,
+        result if result == -libc::EALREADY => WOULD_WAIT,
         outcome => outcome,
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn connected(fd: RawFd, _address: *const libc::sockaddr, _len: libc::socklen_t) -> Attempt {
+fn connected(fd: RawFd, _address: *const libc::sockaddr, _len: libc::socklen_t) -> i32 {
     // SAFETY: the descriptor of an operation's handle stays open as long as the operation waits.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    let result = match rustix::net::sockopt::socket_error(fd) {
+    match rustix::net::sockopt::socket_error(fd) {
         Ok(Ok(())) => 0,
         Ok(Err(error)) | Err(error) => -error.raw_os_error(),
-    };
-    Attempt::Done { result, buffer: None }
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -1015,25 +911,17 @@ const POLLRDHUP: libc::c_short = libc::POLLRDHUP;
 const POLLRDHUP: libc::c_short = 0;
 
 /// The errno of the call that has just failed.
-pub(super) fn errno() -> i32 {
+fn errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
 }
 
-/// What is true of a descriptor now.
+/// What is true of a descriptor now: poll's mask, or that nothing is.
 fn poll_now(fd: RawFd, events: libc::c_short) -> i32 {
     let mut asked = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one entry, on this stack.
     match unsafe { libc::poll(&raw mut asked, 1, 0) } {
-        0.. => i32::from(asked.revents),
-        _ => 0,
-    }
-}
-
-/// What is asked for is a state.
-fn polled(fd: RawFd, events: libc::c_short) -> Attempt {
-    match poll_now(fd, events) {
-        0 => Attempt::Wait,
-        mask => Attempt::Done { result: mask, buffer: None },
+        1.. => i32::from(asked.revents),
+        _ => WOULD_WAIT,
     }
 }
 

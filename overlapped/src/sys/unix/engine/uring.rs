@@ -17,12 +17,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{IoUring, Probe, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
 use super::survey::{self, NEEDED};
-use super::{About, Completion, Mode, Token, Wait};
+use super::table::Table;
+use super::{About, Completion, Mode, Place, Target, Token, Wait};
 use crate::sys::memory::{Memory, Pool};
 use crate::sys::unix::prefetch;
 use crate::sys::unix::request::{MOST_BYTES, Message, room, vector};
@@ -73,6 +74,7 @@ pub(crate) struct Queues {
     pools: Slab<Provided>,
     mode: Mode,
     standing_receives: bool,
+    table: Table,
 }
 
 impl Queues {
@@ -116,6 +118,17 @@ impl Queues {
         // Among a thousand connections it has left the cache since. The handler will not have to wait for it.
         prefetch(memory.as_slice().as_ptr());
         Some(Buffer(memory))
+    }
+
+    /// The pool of a standing receive's group.
+    #[inline]
+    pub(crate) fn pool(&self, group: u16) -> &Arc<Pool> {
+        &self.pools[usize::from(group)].pool
+    }
+
+    /// A standing receive of `group` is over.
+    pub(crate) fn disarm(&mut self, group: u16) {
+        self.pools[usize::from(group)].armed -= 1;
     }
 
     /// Whether there are few buffers of `pool`, for the kernel and in the pool.
@@ -194,8 +207,13 @@ impl Ring {
             pools: Slab::new(),
             mode,
             standing_receives: true,
+            table: Table::default(),
         };
         ring.can_message = ring.message();
+        // Before Linux 6.13, which has both, what was struck off stays open until requests of others that were under way have ended.
+        if !ring.can_message {
+            queues.table = Table::never();
+        }
         ring.listen_for_wakes(&mut queues);
         Ok((ring, queues))
     }
@@ -206,19 +224,40 @@ impl Ring {
     }
 
     /// Hands a request over; the next [`Self::enter`] lets the kernel see it. It must stay where it is, in its owner's hands, until its
-    /// completion has been reaped. `drained`: the socket is known to be empty.
+    /// completion has been reaped.
     #[inline]
-    pub(crate) fn start(&self, queues: &mut Queues, token: Token, request: &mut Request, fd: RawFd, drained: bool) {
-        let entry = self.entry(queues, request, Fd(fd), drained);
+    pub(crate) fn start(&self, queues: &mut Queues, token: Token, request: &mut Request, on: Target) {
+        let (fd, flags) = match on.place {
+            Some(place) => (Fd(place.index() as RawFd), squeue::Flags::FIXED_FILE),
+            None => (Fd(on.fd), squeue::Flags::empty()),
+        };
         queues.in_flight += 1;
+        // A send's is made right in the queue: to copy what was just written in parts would make the processor wait.
+        if let Operation::Send { buffer } = &request.operation {
+            let entry = send(fd, buffer, request.moved).flags(flags).user_data(token.user_data());
+            // SAFETY: as below.
+            return unsafe { self.push(queues, entry) };
+        }
+        let entry = self.entry(queues, request, fd, on.drained).flags(flags).user_data(token.user_data());
         // SAFETY: what the entry points to is owned by the request, which the lane keeps until it is reaped.
-        unsafe { self.push(queues, entry.user_data(token.user_data())) };
+        unsafe { self.push(queues, entry) };
+    }
+
+    /// Enters a descriptor into the ring's table. Of a ring that is owned by its owner.
+    pub(crate) fn enlist(&self, queues: &mut Queues, fd: RawFd) -> Option<Place> {
+        queues.table.enlist(&self.ring.submitter(), fd).map(Place::new)
+    }
+
+    /// Strikes it off. `here`: by a thread that may enter the ring; otherwise it is done when one does.
+    pub(crate) fn strike(&self, queues: &mut Queues, place: Place, here: bool) {
+        queues.table.strike(&self.ring.submitter(), place.index(), here);
     }
 
     /// Hands a standing receive over, which takes buffers of `pool`. Returns the group of those.
     pub(crate) fn receive_each(&self, queues: &mut Queues, token: Token, fd: RawFd, pool: &Arc<Pool>) -> u16 {
         let group = self.group(queues, pool);
         let entry = opcode::RecvMulti::new(Fd(fd), group).build();
+        queues.pools[usize::from(group)].armed += 1;
         queues.in_flight += 1;
         // SAFETY: the entry points to nothing.
         unsafe { self.push(queues, entry.user_data(token.user_data())) };
@@ -292,6 +331,7 @@ impl Ring {
 
     /// # Safety
     /// What the entry points to lives until its completion.
+    #[inline(always)]
     unsafe fn push(&self, queues: &mut Queues, entry: squeue::Entry) {
         // SAFETY: the lock around `queues` makes this the only user of the submission queue.
         let mut queue = unsafe { self.ring.submission_shared() };
@@ -309,6 +349,7 @@ impl Ring {
             self.deaf.store(false, Ordering::Relaxed);
             self.listen_for_wakes(queues);
         }
+        queues.table.tidy(&self.ring.submitter());
         // SAFETY: as in `push`.
         let mut queue = unsafe { self.ring.submission_shared() };
         while let Some(entry) = queues.backlog.front() {
@@ -381,21 +422,14 @@ impl Ring {
         // SAFETY: the lock around `queues` makes this the only user of the completion queue.
         let entries = unsafe { self.ring.completion_shared() };
         for entry in entries.take(room) {
-            let (user_data, flags) = (entry.user_data(), entry.flags());
-            let completion = Completion {
-                token: Token::from_user_data(user_data),
-                result: entry.result(),
-                buffer: cqueue::buffer_select(flags),
-                more: cqueue::more(flags),
-                nonempty: cqueue::sock_nonempty(flags),
-            };
-            match completion.token.about {
-                About::Woken if user_data != Token::MESSAGE && !completion.more => {
-                    self.deaf.store(true, Ordering::Relaxed)
-                }
-                About::Woken | About::Watched | About::Nothing => {}
-                _ if completion.more => {}
-                _ => queues.in_flight -= 1,
+            let completion = Completion { user_data: entry.user_data(), result: entry.result(), flags: entry.flags() };
+            if completion.user_data & About::Woken as u64 == 0 {
+                queues.in_flight -= usize::from(!completion.more());
+            } else if completion.token().about == About::Woken
+                && completion.user_data != Token::MESSAGE
+                && !completion.more()
+            {
+                self.deaf.store(true, Ordering::Relaxed);
             }
             into.push(completion);
         }
@@ -408,13 +442,14 @@ impl Ring {
         while let Some((group, _)) = queues.pools.iter().next() {
             self.forget_pool(queues, group);
         }
+        queues.table.clear(&self.ring.submitter());
     }
 
     /// Tops up what the kernel has of each pool. Of a ring that is owned by its owner only.
     pub(crate) fn refill(&self, queues: &mut Queues) {
         let mut forgotten = None;
         for (group, provided) in &mut queues.pools {
-            if Arc::strong_count(&provided.pool) == 1 {
+            if Arc::strong_count(&provided.pool) == 1 && provided.armed == 0 {
                 forgotten = Some(group); // no operation and no buffer of it is left, and nobody who could make one
             } else if provided.stock < provided.target {
                 provided.refill();
@@ -464,12 +499,7 @@ impl Ring {
                     .build()
                     .flags(squeue::Flags::BUFFER_SELECT)
             }
-            Operation::Send { buffer } => {
-                let (bytes, len) = buffer.0.filled(moved);
-                opcode::Send::new(fd, bytes, len.min(MOST_BYTES) as u32)
-                    .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-                    .build()
-            }
+            Operation::Send { buffer } => send(fd, buffer, moved),
             Operation::SendVectored { buffers } => {
                 let message = request.in_flight.message.insert(Message::new(vector(buffers, moved)));
                 opcode::SendMsg::new(fd, &message.header).flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32).build()
@@ -537,6 +567,12 @@ impl Ring {
     }
 }
 
+#[inline(always)]
+fn send(fd: Fd, buffer: &Buffer, moved: usize) -> squeue::Entry {
+    let (bytes, len) = buffer.0.filled(moved);
+    opcode::Send::new(fd, bytes, len.min(MOST_BYTES) as u32).flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL).build()
+}
+
 fn poll_first(drained: bool) -> u16 {
     if drained { RECVSEND_POLL_FIRST } else { 0 }
 }
@@ -557,6 +593,8 @@ struct Provided {
     start: NonNull<BufRingEntry>,
     entries: u16,
     tail: u16,
+    /// Standing receives that take from it.
+    armed: usize,
     /// How many the kernel has.
     stock: usize,
     /// How many it is given at a time: as few as serve, so that the same buffers are used again while they are in the cache.
@@ -588,6 +626,7 @@ impl Provided {
             start: start.cast(),
             entries,
             tail: 0,
+            armed: 0,
             stock: 0,
             short: None,
             target: share.min(FIRST_STOCK),
@@ -653,5 +692,35 @@ impl Drop for Provided {
         self.pool.users.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: allocated in `new` with this layout. The kernel no longer uses it: `Ring::retire` unregistered it.
         unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.entries)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel has consumed comes back at some time; here never, which makes no difference to the rule.
+    fn run_out(provided: &mut Provided, since: Option<Duration>) -> usize {
+        provided.stock = 0;
+        if let Some(since) = since {
+            provided.short = Some(Instant::now() - since);
+        }
+        provided.ran_out();
+        assert!(provided.stock > 0, "it was given none");
+        provided.target
+    }
+
+    #[test]
+    fn a_ring_that_keeps_running_out_is_given_more_buffers_at_a_time() {
+        let mut provided = Provided::new(Arc::new(Pool::new(16, 8192)), Mode::Shared(4));
+        assert_eq!((provided.target, provided.share), (FIRST_STOCK, 2048));
+        assert_eq!(run_out(&mut provided, None), FIRST_STOCK, "a burst, perhaps");
+        assert_eq!(run_out(&mut provided, None), FIRST_STOCK, "the same burst");
+        assert_eq!(run_out(&mut provided, Some(LASTING)), FIRST_STOCK, "another burst, long after");
+        assert_eq!(run_out(&mut provided, Some(PASSING)), 4 * FIRST_STOCK, "it goes on");
+        assert_eq!(run_out(&mut provided, None), 4 * FIRST_STOCK, "counted anew");
+        assert_eq!(run_out(&mut provided, Some(PASSING)), 16 * FIRST_STOCK);
+        assert_eq!(run_out(&mut provided, Some(PASSING)), 2048, "never more than its share");
+        assert_eq!(run_out(&mut provided, Some(PASSING)), 2048);
     }
 }
