@@ -30,20 +30,19 @@ install -m 755 "$built/liboverlapped_win32.so" "$to/lib"
 if [[ -x $built/ovl ]]; then install -m 755 "$built/ovl" "$to/bin"; elif [[ -x $built/../ovl ]]; then install -m 755 "$built/../ovl" "$to/bin"; fi
 
 # The usual spellings, for who does not compile with `ovl cc`, which finds all.
-for name in Windows WINDOWS WinSock2 Winsock2 WINSOCK2 WinSock Winsock WS2tcpip Ws2tcpip WS2TCPIP MSWSock Mswsock MSWSOCK MsWSock WinBase \
-    WinDef WinNT WinError WinUser Process Tchar TCHAR Conio Strsafe StrSafe Synchapi Ws2def MSTcpIP Mstcpip; do
+for name in $(<"$here/spellings"); do
     ln -sf "${name,,}.h" "$include/$name.h"
 done
 
+sed "s/@VERSION@/$version/" "$here/headers.pc.in" >"$to/lib/pkgconfig/overlapped-win32-headers.pc"
 cat >"$to/lib/pkgconfig/overlapped-win32.pc" <<END
 prefix=$prefix
-includedir=\${prefix}/include/overlapped-win32
 libdir=\${prefix}/lib
 
 Name: overlapped-win32
 Description: Win32's overlapped I/O, sockets and threads on Linux
 Version: $version
-Cflags: -isystem \${includedir} -include \${includedir}/ovl/prelude.h -fno-strict-aliasing -fwrapv -fms-extensions -U_FORTIFY_SOURCE
+Requires: overlapped-win32-headers
 Libs: -L\${libdir} -loverlapped_win32
 Libs.private: -lpthread -ldl -lm
 END

@@ -3,6 +3,7 @@
 #define OVL_TCHAR_H
 
 #include "windows.h"
+#include <wctype.h>
 
 #ifdef _UNICODE
 #define _T(text) L##text
@@ -24,8 +25,38 @@
 #define _tcsrchr wcsrchr
 #define _tcsstr wcsstr
 #define _tcsdup _wcsdup
+#define _tcsncpy wcsncpy
+#define _tcsncpy_s wcsncpy_s
+#define _tcsnicmp _wcsnicmp
+#define _tcstok(text, delimiters) ovl_wcstok((text), (delimiters))
+#define _tcstok_s wcstok
 #define _ttoi _wtoi
+#define _tstoi _wtoi
 #define _tcstol wcstol
+#define _tcstoul wcstoul
+#define _itot _itow
+#define _itot_s _itow_s
+#define _tfopen _wfopen
+#define _tfopen_s _wfopen_s
+#define _fgetts fgetws
+#define _fputts fputws
+#define _putts _putws
+#define _puttchar putwchar
+#define _gettchar getwchar
+#define _istdigit iswdigit
+#define _istalpha iswalpha
+#define _istspace iswspace
+#define _totlower towlower
+#define _totupper towupper
+OVL_BEGIN
+OVL_NO(_tscanf, "wide input has no formats; read a line with _fgetts, or narrow text with scanf");
+OVL_NO(_tscanf_s, "wide input has no formats; read a line with _fgetts, or narrow text with scanf_s");
+static __inline__ __attribute__((unused)) wchar_t *ovl_wcstok(wchar_t *text, const wchar_t *delimiters)
+{
+    static __thread wchar_t *context;
+    return wcstok(text, delimiters, &context);
+}
+OVL_END
 typedef wchar_t _TCHAR;
 typedef wint_t _TINT;
 #else

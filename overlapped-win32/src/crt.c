@@ -682,6 +682,21 @@ LOCAL int crt_wcscat_s(wchar_t *to, size_t size, const wchar_t *from)
         to[0] = 0;
     return result;
 }
+LOCAL int crt_wcsncpy_s(wchar_t *to, size_t size, const wchar_t *from, size_t count)
+{
+    if (!to || !size)
+        return EINVAL;
+    if (!from)
+        return to[0] = 0, EINVAL;
+    size_t length = wcsnlen(from, count < size ? count : size);
+    if (length == size && count != TRUNCATE)
+        return to[0] = 0, ERANGE;
+    int cut = length == size;
+    length -= (size_t)cut;
+    wmemmove(to, from, length);
+    to[length] = 0;
+    return cut ? STRUNCATE : 0;
+}
 LOCAL int crt_memmove_s(void *to, size_t size, const void *from, size_t count)
 {
     if (!count)
@@ -721,6 +736,7 @@ LOCAL char *crt__strrev(char *text)
     return text;
 }
 LOCAL int crt__wcsicmp(const wchar_t *a, const wchar_t *b) { return wcscasecmp(a, b); }
+LOCAL int crt__wcsnicmp(const wchar_t *a, const wchar_t *b, size_t n) { return wcsncasecmp(a, b, n); }
 LOCAL int crt__wtoi(const wchar_t *text) { return (int)wcstol(text, NULL, 10); }
 
 static char *digits(uint64_t value, int negative, char *buffer, int radix)
@@ -753,6 +769,19 @@ LOCAL int crt__itoa_s(int value, char *buffer, size_t size, int radix)
     char whole[72];
     return radix < 2 || radix > 36 ? EINVAL : crt_strcpy_s(buffer, size, crt__itoa(value, whole, radix));
 }
+LOCAL wchar_t *crt__itow(int value, wchar_t *buffer, int radix)
+{
+    char narrow[72];
+    size_t length = strlen(crt__itoa(value, narrow, radix));
+    for (size_t at = 0; at <= length; at++)
+        buffer[at] = (wchar_t)narrow[at];
+    return buffer;
+}
+LOCAL int crt__itow_s(int value, wchar_t *buffer, size_t size, int radix)
+{
+    wchar_t whole[72];
+    return radix < 2 || radix > 36 ? EINVAL : crt_wcscpy_s(buffer, size, crt__itow(value, whole, radix));
+}
 LOCAL int64_t crt__atoi64(const char *text) { return strtoll(text, NULL, 10); }
 
 LOCAL int crt_StringCchCopyNA(char *to, size_t size, const char *from, size_t count)
@@ -775,6 +804,11 @@ LOCAL int crt_StringCchCatA(char *to, size_t size, const char *from)
     size_t begin = to && size <= INT_MAX ? strnlen(to, size) : size;
     return begin == size ? INVALID_PARAMETER : crt_StringCchCopyA(to + begin, size - begin, from);
 }
+LOCAL int crt_StringCchCatNA(char *to, size_t size, const char *from, size_t count)
+{
+    size_t begin = to && size <= INT_MAX ? strnlen(to, size) : size;
+    return begin == size ? INVALID_PARAMETER : crt_StringCchCopyNA(to + begin, size - begin, from, count);
+}
 LOCAL int crt_StringCchVPrintfA(char *to, size_t size, const char *format, va_list arguments)
 {
     if (!to || !size || size > INT_MAX)
@@ -793,25 +827,35 @@ LOCAL int crt_StringCchLengthA(const char *text, size_t size, size_t *length)
         *length = found < size ? found : 0;
     return found < size ? 0 : INVALID_PARAMETER;
 }
-LOCAL int crt_StringCchCopyW(wchar_t *to, size_t size, const wchar_t *from)
+LOCAL int crt_StringCchCopyNW(wchar_t *to, size_t size, const wchar_t *from, size_t count)
 {
     if (!to || !size || size > INT_MAX)
         return INVALID_PARAMETER;
-    size_t length = wcsnlen(from, size), kept = length < size ? length : size - 1;
+    size_t length = wcsnlen(from, count < size ? count : size), kept = length < size ? length : size - 1;
     wmemmove(to, from, kept);
     to[kept] = 0;
     return length < size ? 0 : INSUFFICIENT_BUFFER;
 }
+LOCAL int crt_StringCchCopyW(wchar_t *to, size_t size, const wchar_t *from) { return crt_StringCchCopyNW(to, size, from, (size_t)-1); }
 LOCAL int crt_StringCchCatW(wchar_t *to, size_t size, const wchar_t *from)
 {
     size_t begin = to && size <= INT_MAX ? wcsnlen(to, size) : size;
     return begin == size ? INVALID_PARAMETER : crt_StringCchCopyW(to + begin, size - begin, from);
 }
-LOCAL int crt_StringCchPrintfW(wchar_t *to, size_t size, const wchar_t *format, ...)
+LOCAL int crt_StringCchCatNW(wchar_t *to, size_t size, const wchar_t *from, size_t count)
+{
+    size_t begin = to && size <= INT_MAX ? wcsnlen(to, size) : size;
+    return begin == size ? INVALID_PARAMETER : crt_StringCchCopyNW(to + begin, size - begin, from, count);
+}
+LOCAL int crt_StringCchVPrintfW(wchar_t *to, size_t size, const wchar_t *format, va_list arguments)
 {
     if (!to || !size || size > INT_MAX)
         return INVALID_PARAMETER;
-    VARIADIC(int, format, crt_vswprintf(to, size, format, arguments) >= 0 ? 0 : INSUFFICIENT_BUFFER);
+    return crt_vswprintf(to, size, format, arguments) >= 0 ? 0 : INSUFFICIENT_BUFFER;
+}
+LOCAL int crt_StringCchPrintfW(wchar_t *to, size_t size, const wchar_t *format, ...)
+{
+    VARIADIC(int, format, crt_StringCchVPrintfW(to, size, format, arguments));
 }
 LOCAL int crt_StringCchLengthW(const wchar_t *text, size_t size, size_t *length)
 {
@@ -832,8 +876,75 @@ LOCAL char *crt_lstrcpynA(char *to, const char *from, int size)
     return to;
 }
 LOCAL char *crt_lstrcatA(char *to, const char *from) { return to && from ? strcat(to, from) : NULL; }
+LOCAL wchar_t *crt_lstrcpyW(wchar_t *to, const wchar_t *from) { return to && from ? wcscpy(to, from) : NULL; }
+LOCAL wchar_t *crt_lstrcpynW(wchar_t *to, const wchar_t *from, int size)
+{
+    if (!to || !from || size <= 0)
+        return NULL;
+    crt_StringCchCopyW(to, (size_t)size, from);
+    return to;
+}
+LOCAL wchar_t *crt_lstrcatW(wchar_t *to, const wchar_t *from) { return to && from ? wcscat(to, from) : NULL; }
+LOCAL int crt_lstrcmpW(const wchar_t *a, const wchar_t *b) { return wcscmp(a, b); }
+LOCAL int crt_lstrcmpiW(const wchar_t *a, const wchar_t *b) { return wcscasecmp(a, b); }
 LOCAL int crt_lstrcmpA(const char *a, const char *b) { return strcmp(a, b); }
 LOCAL int crt_lstrcmpiA(const char *a, const char *b) { return strcasecmp(a, b); }
+
+/* Narrow and wide text go to one stream here, so all of it is narrow for the C library. */
+LOCAL int crt_fputws(const wchar_t *text, FILE *stream)
+{
+    char *bytes = narrow(text);
+    int result = bytes ? fputs(bytes, stream) : EOF;
+    free(bytes);
+    return result;
+}
+LOCAL wint_t crt_putwchar(wchar_t character)
+{
+    char bytes[4];
+    size_t length = put_utf8(bytes, (uint32_t)character);
+    return fwrite(bytes, 1, length, stdout) == length ? (wint_t)character : WEOF;
+}
+LOCAL int crt__putws(const wchar_t *text)
+{
+    int result = crt_fputws(text, stdout);
+    return result == EOF ? result : fputc('\n', stdout);
+}
+static wint_t get_utf8(FILE *stream)
+{
+    int first = fgetc(stream);
+    if (first == EOF)
+        return WEOF;
+    int more = first < 0xc2 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : first < 0xf5 ? 3 : 0;
+    if (!more)
+        return first < 0x80 ? (wint_t)first : 0xfffd;
+    wint_t character = (wint_t)first & (0x3fu >> more);
+    while (more--) {
+        int next = fgetc(stream);
+        if ((next & 0xc0) != 0x80) {
+            ungetc(next, stream);
+            return 0xfffd;
+        }
+        character = character << 6 | ((wint_t)next & 0x3f);
+    }
+    return character;
+}
+LOCAL wint_t crt_getwchar(void) { return get_utf8(stdin); }
+LOCAL wchar_t *crt_fgetws(wchar_t *to, int size, FILE *stream)
+{
+    int length = 0;
+    while (length + 1 < size) {
+        wint_t character = get_utf8(stream);
+        if (character == WEOF)
+            break;
+        to[length++] = (wchar_t)character;
+        if (character == '\n')
+            break;
+    }
+    if (size <= 0 || (length == 0 && size > 1))
+        return NULL;
+    to[length] = 0;
+    return to;
+}
 
 /* --- Files, time, environment -------------------------------------------------------------------------------------------------- */
 
@@ -852,6 +963,22 @@ LOCAL int crt_fopen_s(FILE **stream, const char *name, const char *mode)
     plain[length] = 0;
     *stream = fopen(name, plain);
     return *stream ? 0 : errno;
+}
+LOCAL int crt__wfopen_s(FILE **stream, const wchar_t *name, const wchar_t *mode)
+{
+    char *path = name ? narrow(name) : NULL, *how = mode ? narrow(mode) : NULL;
+    int result = crt_fopen_s(stream, path, how);
+    free(path);
+    free(how);
+    return result;
+}
+LOCAL FILE *crt__wfopen(const wchar_t *name, const wchar_t *mode)
+{
+    FILE *stream = NULL;
+    int error = crt__wfopen_s(&stream, name, mode);
+    if (error)
+        errno = error;
+    return stream;
 }
 LOCAL FILE *crt__fsopen(const char *name, const char *mode, int share)
 {

@@ -14,6 +14,8 @@ use crate::boundary::{boundary, set_last_error};
 use crate::file::{Call, File, Routine};
 use crate::handle::{self, Object};
 use crate::overlapped::Overlapped;
+use crate::pipe;
+use crate::rendezvous;
 use crate::socket::is_connected;
 use crate::status::{errno, last_win32};
 use crate::types::*;
@@ -136,6 +138,24 @@ fn open(path: &CStr, access: DWORD, disposition: DWORD, attributes: DWORD) -> Ou
     let handle = handle::give(Object::File(file))?;
     let known = existed && matches!(disposition, CREATE_ALWAYS | OPEN_ALWAYS);
     set_last_error(if known { Code::ALREADY_EXISTS.0 } else { 0 });
+    Ok(handle)
+}
+
+/// The client's end of a named pipe.
+fn open_pipe(name: &str, access: DWORD, disposition: DWORD, attributes: DWORD) -> Outcome<HANDLE> {
+    const OPEN_EXISTING: DWORD = 3;
+    const OPEN_ALWAYS: DWORD = 4;
+    if !matches!(disposition, OPEN_EXISTING | OPEN_ALWAYS) {
+        return Err(Code::ACCESS_DENIED); // pipes are made by CreateNamedPipe
+    }
+    let access = Access {
+        read: access & (GENERIC_READ | GENERIC_ALL | FILE_READ_DATA) != 0,
+        write: access & (GENERIC_WRITE | GENERIC_ALL | FILE_WRITE_DATA) != 0,
+    };
+    let pipe = rendezvous::open(name, access)?;
+    let file = File::of_pipe(Arc::clone(&pipe), access, attributes & FILE_FLAG_OVERLAPPED != 0);
+    let handle = file.and_then(|file| handle::give(Object::File(file))).inspect_err(|_| pipe.close())?;
+    set_last_error(0);
     Ok(handle)
 }
 
@@ -275,13 +295,22 @@ unsafe fn plain(
         return Err(Code::INVALID_PARAMETER);
     }
     check(&file, way, buffer, len)?;
+    if let Some(pipe) = &file.pipe {
+        // SAFETY: the caller's promise.
+        return unsafe {
+            match way {
+                Way::Read => pipe::read(&file, pipe, (buffer, len as usize), bytes, overlapped),
+                Way::Write => pipe::write(&file, pipe, (buffer, len as usize), bytes, overlapped),
+            }
+        };
+    }
     let span = Span(buffer, len as usize);
     if file.overlapped
         && let Some(with) = with
     {
         let call = Call { overlapped, routine: None, winsock: false, from: None };
         // SAFETY: the caller's promise.
-        unsafe { file.start(operation(&file, way, span, with.offset()), call) }?;
+        unsafe { Arc::clone(&file).start(operation(&file, way, span, with.offset()), call) }?;
         return Err(Code::IO_PENDING);
     }
     let moved = match &file.socket {
@@ -333,15 +362,23 @@ unsafe fn extended(
         return Err(Code::INVALID_PARAMETER);
     }
     check(&file, way, buffer, len)?;
+    if let Some(pipe) = &file.pipe {
+        let memory = (buffer, len as usize);
+        // SAFETY: the caller's promise.
+        unsafe { pipe::extended(&file, pipe, way == Way::Read, memory, overlapped, routine) }?;
+        set_last_error(0);
+        return Ok(TRUE);
+    }
     let call = Call { overlapped, routine, winsock: false, from: None };
+    let operation = operation(&file, way, Span(buffer, len as usize), with.offset());
     // SAFETY: the caller's promise.
-    unsafe { file.start(operation(&file, way, Span(buffer, len as usize), with.offset()), call) }?;
+    unsafe { file.start(operation, call) }?;
     set_last_error(0);
     Ok(TRUE)
 }
 
 fn size(file: &File) -> Outcome<u64> {
-    if file.socket.is_some() {
+    if file.socket.is_some() || file.pipe.is_some() {
         return Err(Code(1)); // ERROR_INVALID_FUNCTION
     }
     // SAFETY: the system fills a structure for which all zeroes is valid.
@@ -386,6 +423,10 @@ unsafe fn give_text(to: *mut c_char, room: usize, text: &[u8]) -> DWORD {
 boundary! {
     /// `CreateFileA`. What others may do with the file meanwhile, security and template are left aside.
     fn ovl_CreateFileA(path: *const c_char, access: DWORD, _share: DWORD, _security: *const u8, disposition: DWORD, attributes: DWORD, _template: HANDLE) -> HANDLE, else (INVALID_HANDLE_VALUE) {
+        // SAFETY: null, or the caller's text.
+        if !path.is_null() && let Some(name) = rendezvous::name_of(unsafe { CStr::from_ptr(path) }) {
+            return open_pipe(&name?, access, disposition, attributes);
+        }
         // SAFETY: the caller's promise.
         open(&unsafe { path_of(path) }?, access, disposition, attributes)
     }
@@ -487,6 +528,9 @@ boundary! {
         if !file.access.write {
             return Err(Code::ACCESS_DENIED);
         }
+        if let Some(pipe) = &file.pipe {
+            return pipe::flush(pipe);
+        }
         // SAFETY: no pointers.
         match unsafe { libc::fsync(file.fd()) } {
             0 => Ok(TRUE),
@@ -498,6 +542,10 @@ boundary! {
     /// `GetFileType`.
     fn ovl_GetFileType(handle: HANDLE) -> DWORD, else (0) {
         let file = file(handle)?;
+        if file.pipe.is_some() {
+            set_last_error(0);
+            return Ok(3);
+        }
         // SAFETY: the system fills a structure for which all zeroes is valid.
         let mode = unsafe {
             let mut stat: libc::stat = std::mem::zeroed();

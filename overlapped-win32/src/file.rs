@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::net::SocketAddr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use crate::address::Address;
 use crate::disk::{self, Access};
 use crate::handle::{self, Object, lock};
 use crate::overlapped::Overlapped;
+use crate::pipe::Pipe;
 use crate::port::Port;
 use crate::signal::{self, Signal, this_thread};
 use crate::socket::Socket;
@@ -26,6 +27,8 @@ pub(crate) struct File {
     pub(crate) raw: raw::Handle,
     /// What only a socket has.
     pub(crate) socket: Option<Socket>,
+    /// An end of a pipe, which has operations of its own: then `raw` has none.
+    pub(crate) pipe: Option<Arc<Pipe>>,
     /// It was opened for overlapped operations.
     pub(crate) overlapped: bool,
     pub(crate) access: Access,
@@ -51,7 +54,7 @@ struct Bound {
     key: usize,
 }
 
-/// `FILE_SKIP_COMPLETION_PORT_ON_SUCCESS` has no effect: no operation succeeds at once, as far as its caller is told.
+/// `FILE_SKIP_COMPLETION_PORT_ON_SUCCESS` has no effect but on pipes: no other operation succeeds at once, as far as its caller is told.
 pub(crate) const SKIP_PORT_ON_SUCCESS: u8 = 1;
 /// `FILE_SKIP_SET_EVENT_ON_HANDLE`.
 pub(crate) const SKIP_SET_EVENT: u8 = 2;
@@ -133,9 +136,33 @@ impl File {
         overlapped: bool,
         access: Access,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with_all(fd, kind, socket, None, overlapped, access))
+    }
+
+    /// An end of a pipe. It has a descriptor like any other file, although the pipe's own is elsewhere and comes and goes.
+    pub(crate) fn of_pipe(pipe: Arc<Pipe>, access: Access, overlapped: bool) -> Outcome<Arc<Self>> {
+        // SAFETY: no pointers; the descriptor is new and ours.
+        let fd = unsafe {
+            match libc::eventfd(0, libc::EFD_CLOEXEC) {
+                ..0 => return Err(status::last_win32()),
+                fd => OwnedFd::from_raw_fd(fd),
+            }
+        };
+        Ok(Arc::new(Self::with_all(fd, raw::Kind::File, None, Some(pipe), overlapped, access)))
+    }
+
+    fn with_all(
+        fd: OwnedFd,
+        kind: raw::Kind,
+        socket: Option<Socket>,
+        pipe: Option<Arc<Pipe>>,
+        overlapped: bool,
+        access: Access,
+    ) -> Self {
+        Self {
             raw: raw::Handle::new(fd, kind),
             socket,
+            pipe,
             overlapped,
             access,
             doomed: OnceLock::new(),
@@ -147,7 +174,7 @@ impl File {
             handles: AtomicUsize::new(0),
             followed: Mutex::new(Vec::new()),
             signal: Signal::flag(false),
-        })
+        }
     }
 
     pub(crate) fn delete_on_close(&self, path: CString) {
@@ -189,6 +216,10 @@ impl File {
 
     pub(crate) fn add_modes(&self, modes: u8) {
         self.modes.fetch_or(modes & (SKIP_PORT_ON_SUCCESS | SKIP_SET_EVENT), SeqCst);
+    }
+
+    pub(crate) fn has_mode(&self, mode: u8) -> bool {
+        self.modes.load(SeqCst) & mode != 0
     }
 
     /// An operation is about to start. `true`: its packet comes by itself.
@@ -244,14 +275,14 @@ impl File {
     ///
     /// # Safety
     /// The memory in `operation` and `call` is the caller's until the end was told.
-    pub(crate) unsafe fn start(self: &Arc<Self>, operation: Operation, call: Call) -> Outcome<()> {
+    pub(crate) unsafe fn start(self: Arc<Self>, operation: Operation, call: Call) -> Outcome<()> {
         // SAFETY: the caller's promise; it is not null.
         let overlapped = unsafe { &*call.overlapped };
         let event = if call.routine.is_some() { None } else { signal::of_overlapped(overlapped.event)? };
         let silent = call.routine.is_none() && overlapped.event as usize & 1 != 0;
         match &event {
             Some(event) => event.reset(),
-            None if call.routine.is_none() => self.signal.reset(),
+            None if call.routine.is_none() => self.signal.lower(),
             None => {}
         }
         overlapped.begin();
@@ -263,13 +294,14 @@ impl File {
         let tag =
             Tag { overlapped: call.overlapped as usize, data: usize::from(event.is_some()), thread: this_thread() };
         if !direct || event.is_some() {
-            thread::remember(self);
+            thread::remember(&self);
         }
+        let raw = self.raw.clone();
         let plain = event.is_none() && !silent && call.routine.is_none() && call.from.is_none();
         let listener: Arc<dyn Listener> = match plain {
-            true => Arc::clone(self) as _,
+            true => self,
             false => Arc::new(Heard {
-                file: Arc::clone(self),
+                file: self,
                 event,
                 silent,
                 routine: call.routine,
@@ -278,9 +310,8 @@ impl File {
             }),
         };
         // SAFETY: the caller's promise.
-        let started = unsafe { self.raw.start(operation, listener, tag, home, eager, None) };
+        let started = unsafe { raw.start(operation, listener, tag, home, eager, None) };
         if let Err(error) = started {
-            self.land();
             overlapped.finish(error.status(), 0);
             return Err(Code(error.code()));
         }
@@ -338,7 +369,7 @@ impl File {
         let tag = Tag { overlapped: name, data: 0, thread: this_thread() };
         let listener = Arc::clone(&awaited) as Arc<dyn Listener>;
         // SAFETY: the caller's promise, and the end is waited for below.
-        let started = unsafe { self.raw.start(operation, listener, tag, Home::Reaper, eager, None) };
+        let started = unsafe { self.raw.clone().start(operation, listener, tag, Home::Reaper, eager, None) };
         if let Err(error) = started {
             self.land();
             return Err(Code(error.winsock_code()));
@@ -387,13 +418,17 @@ impl File {
         let elsewhere = elsewhere.map(|(overlapped, file)| {
             file.raw.cancel(|tag| tag.data & OF_ANOTHER != 0 && tag.overlapped == *overlapped && which(tag))
         });
-        own + elsewhere.sum::<usize>() > 0
+        let of_pipe = self.pipe.as_ref().map_or(0, |pipe| pipe.cancel(&which));
+        own + of_pipe + elsewhere.sum::<usize>() > 0
     }
 
     /// Its last handle is closed.
     pub(crate) fn close(&self) {
         self.raw.flush_sends(); // what was sent has left, if the system takes it
         self.raw.close();
+        if let Some(pipe) = &self.pipe {
+            pipe.close();
+        }
         if let Some(path) = self.doomed.get() {
             disk::delete(path);
         }
@@ -424,6 +459,10 @@ impl Listener for File {
         next
     }
 
+    fn refused(&self) {
+        self.land();
+    }
+
     fn run(self: Arc<Self>, end: &mut End<'_>) {
         self.post(end.tag().overlapped, end.moved(), status_of(end.result()));
     }
@@ -450,6 +489,10 @@ impl Listener for Heard {
             None => {}
         }
         next
+    }
+
+    fn refused(&self) {
+        self.file.land();
     }
 
     fn run(self: Arc<Self>, end: &mut End<'_>) {

@@ -13,7 +13,8 @@ use crate::file::File;
 use crate::port::Port;
 use crate::signal::Signal;
 use crate::thread::Thread;
-use crate::types::{BOOL, Code, FALSE, HANDLE, Outcome, SOCKET, TRUE};
+use crate::types::{BOOL, Code, DWORD, FALSE, HANDLE, Outcome, SOCKET, TRUE};
+use crate::waits::Wait;
 
 /// What a handle stands for. Handles that were duplicated stand for one object.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub(crate) enum Object {
     Signal(Arc<Signal>),
     /// A thread.
     Thread(Arc<Thread>),
+    /// A wait that calls back.
+    Wait(Arc<Wait>),
 }
 
 impl Object {
@@ -36,6 +39,7 @@ impl Object {
             Self::Port(port) => Some(Signal::of_port(&port.raw)),
             Self::Signal(signal) => Some(Arc::clone(signal)),
             Self::Thread(thread) => Some(thread.ended()),
+            Self::Wait(_) => None,
         }
     }
 }
@@ -46,7 +50,7 @@ impl Object {
         match self {
             Self::File(file) => _ = file.handles.fetch_add(1, SeqCst),
             Self::Port(port) => _ = port.handles.fetch_add(1, SeqCst),
-            Self::Signal(_) | Self::Thread(_) => {} // what they are ends when nobody uses them any more
+            Self::Signal(_) | Self::Thread(_) | Self::Wait(_) => {} // what they are ends when nobody uses them any more
         }
     }
 
@@ -55,7 +59,7 @@ impl Object {
         match self {
             Self::File(file) if file.handles.fetch_sub(1, SeqCst) == 1 => file.close(),
             Self::Port(port) if port.handles.fetch_sub(1, SeqCst) == 1 => port.close(),
-            Self::File(_) | Self::Port(_) | Self::Signal(_) | Self::Thread(_) => {}
+            Self::File(_) | Self::Port(_) | Self::Signal(_) | Self::Thread(_) | Self::Wait(_) => {}
         }
     }
 }
@@ -67,12 +71,18 @@ const MOST: usize = 1 << INDEX_BITS;
 const CHUNK: usize = 1024;
 /// So many places wait before the first of them is used again.
 const REST: usize = 128;
+/// `HANDLE_FLAG_INHERIT`.
+const INHERIT: DWORD = 1;
+/// `HANDLE_FLAG_PROTECT_FROM_CLOSE`.
+const PROTECT_FROM_CLOSE: DWORD = 2;
 /// 0 is no handle, and the first few look like flags.
 const FIRST: u32 = 16;
 
 #[derive(Default)]
 struct Place {
     generation: u32,
+    /// HANDLE_FLAG_…
+    flags: DWORD,
     object: Option<Object>,
 }
 
@@ -122,6 +132,7 @@ pub(crate) fn open(object: Object) -> Outcome<usize> {
     };
     let chunk = CHUNKS[index as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| Mutex::default()).collect());
     let mut place = lock(&chunk[index as usize % CHUNK]);
+    place.flags = 0;
     place.object = Some(object);
     Ok(((place.generation << INDEX_BITS | index) as usize) << 2)
 }
@@ -138,7 +149,10 @@ pub(crate) fn find(handle: usize) -> Option<Object> {
 pub(crate) fn take(handle: usize, fits: impl FnOnce(&Object) -> bool) -> Option<Object> {
     let (index, generation) = split(handle)?;
     let mut place = lock(place(index)?);
-    if place.generation != generation || !place.object.as_ref().is_some_and(fits) {
+    if place.generation != generation
+        || !place.object.as_ref().is_some_and(fits)
+        || place.flags & PROTECT_FROM_CLOSE != 0
+    {
         return None;
     }
     let object = place.object.take();
@@ -165,7 +179,37 @@ pub(crate) fn give_socket(object: Object) -> Outcome<SOCKET> {
     open(object)
 }
 
+/// Works with the flags of a handle.
+fn with_flags<R>(handle: HANDLE, work: impl FnOnce(&mut DWORD) -> R) -> Outcome<R> {
+    let (index, generation) = split(handle as usize).ok_or(Code::INVALID_HANDLE)?;
+    let mut place = lock(place(index).ok_or(Code::INVALID_HANDLE)?);
+    match place.generation == generation && place.object.is_some() {
+        true => Ok(work(&mut place.flags)),
+        false => Err(Code::INVALID_HANDLE),
+    }
+}
+
 boundary! {
+    /// `GetHandleInformation`.
+    fn ovl_GetHandleInformation(handle: HANDLE, flags: *mut DWORD) -> BOOL, else (FALSE) {
+        let now = with_flags(handle, |flags| *flags)?;
+        if flags.is_null() {
+            return Err(Code::NOACCESS);
+        }
+        // SAFETY: not null, so the caller's variable.
+        unsafe { flags.write(now) };
+        Ok(TRUE)
+    }
+
+    /// `SetHandleInformation`. Whether it is inherited is kept and given back; there is no CreateProcess that would ask.
+    fn ovl_SetHandleInformation(handle: HANDLE, mask: DWORD, flags: DWORD) -> BOOL, else (FALSE) {
+        if mask & !(INHERIT | PROTECT_FROM_CLOSE) != 0 {
+            return Err(Code::INVALID_PARAMETER);
+        }
+        with_flags(handle, |now| *now = *now & !mask | flags & mask)?;
+        Ok(TRUE)
+    }
+
     /// `CloseHandle`. Of the values that stand for the calling thread and process nothing has to be closed.
     fn ovl_CloseHandle(handle: HANDLE) -> BOOL, else (FALSE) {
         if matches!(handle as isize, -1 | -2) {

@@ -8,6 +8,8 @@
 //! buffers and `OVERLAPPED`s of an operation stay where they are until its end has been told; routines do not unwind. Handles are checked:
 //! one that is closed, or none at all, is an error and no more.
 
+// Windows has the functions themselves, and what Linux alone has stands behind them here: elsewhere there is nothing.
+#![cfg(target_os = "linux")]
 #![allow(non_snake_case, reason = "the functions have Win32's names")]
 
 mod boundary;
@@ -25,13 +27,17 @@ mod names;
 mod network;
 mod options;
 mod overlapped;
+mod pipe;
 mod pool;
 mod port;
 mod process;
+mod rendezvous;
+mod share;
 mod signal;
 mod socket;
 mod thread;
 mod transfer;
+mod waits;
 
 // What does not.
 mod console;

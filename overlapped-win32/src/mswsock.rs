@@ -19,6 +19,7 @@ use crate::overlapped::Overlapped;
 use crate::signal::{self, Signal, this_thread};
 use crate::socket::{checked, is_connected, local_address, peer_address, set_int};
 use crate::thread;
+use crate::transfer;
 use crate::types::*;
 
 /// What an address needs in AcceptEx's buffer beyond itself.
@@ -62,7 +63,7 @@ enum Step {
         reuse: bool,
     },
     Transmit {
-        _mapping: Option<Mapping>,
+        _mappings: Vec<Mapping>,
         flags: DWORD,
     },
     Over,
@@ -106,7 +107,7 @@ impl Chain {
         let tag = Tag { overlapped: self.overlapped as usize, data, thread: this_thread() };
         let listener = Arc::clone(&self) as Arc<dyn Listener>;
         // SAFETY: the caller's promise.
-        let started = unsafe { self.file.raw.start(operation, listener, tag, Home::Reaper, !direct, None) };
+        let started = unsafe { self.file.raw.clone().start(operation, listener, tag, Home::Reaper, !direct, None) };
         if let Err(error) = started {
             self.file.land();
             // SAFETY: the end has not been told.
@@ -129,7 +130,7 @@ impl Chain {
         let tag = Tag { overlapped: self.overlapped as usize, data, thread };
         let listener = Arc::clone(self) as Arc<dyn Listener>;
         // SAFETY: the caller's promise.
-        if let Err(error) = unsafe { file.raw.start(operation, listener, tag, Home::Reaper, false, None) } {
+        if let Err(error) = unsafe { file.raw.clone().start(operation, listener, tag, Home::Reaper, false, None) } {
             if !own {
                 file.land();
             }
@@ -303,6 +304,78 @@ pub struct TransmitBuffers {
     tail_len: DWORD,
 }
 
+/// `TRANSMIT_PACKETS_ELEMENT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PacketElement {
+    flags: DWORD,
+    len: DWORD,
+    /// Of a file the offset, or -1 for where it is; else an address.
+    at: i64,
+    file: HANDLE,
+}
+
+const _: () = assert!(size_of::<PacketElement>() == 24);
+
+/// A part of a file, from its own position if no other is named; 0 bytes stand for the rest of it.
+///
+/// # Safety
+/// The mapping outlives the use of the span.
+unsafe fn part_of(
+    from: HANDLE,
+    offset: Option<u64>,
+    count: DWORD,
+    mappings: &mut Vec<Mapping>,
+) -> Outcome<Option<Span>> {
+    let Object::File(source) = handle::object(from)? else { return Err(Code::INVALID_HANDLE) };
+    // SAFETY: no pointers.
+    let offset = offset.unwrap_or_else(|| unsafe { libc::lseek(source.fd(), 0, libc::SEEK_CUR) }.max(0) as u64);
+    // SAFETY: the system fills a structure for which all zeroes is valid.
+    let size = unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        checked(libc::fstat(source.fd(), &mut stat))?;
+        stat.st_size as u64
+    };
+    let left = size.saturating_sub(offset);
+    let len = if count == 0 { left } else { left.min(count.into()) };
+    let (mapping, start) = Mapping::new(source.fd(), offset, len as usize)?;
+    mappings.extend(mapping);
+    Ok((len > 0).then_some(Span(start, len as usize)))
+}
+
+/// Sends pieces, overlapped or not, and disconnects if that is wanted.
+///
+/// # Safety
+/// The pieces are the caller's, or in the mappings.
+unsafe fn transmit(
+    file: &Arc<File>,
+    mut spans: Vec<Span>,
+    mappings: Vec<Mapping>,
+    overlapped: *const Overlapped,
+    flags: DWORD,
+) -> Outcome<BOOL> {
+    if spans.is_empty() {
+        spans.push(Span(ptr::null_mut(), 0));
+    }
+    let operation = if spans.len() == 1 { Operation::Send(spans[0]) } else { Operation::SendVectored(spans) };
+    if overlapped.is_null() || !file.overlapped {
+        // SAFETY: the caller's promise, and the mappings live here; the end is waited for.
+        let finished = unsafe { file.perform(operation, None) }?;
+        drop(mappings);
+        finished.result.map_err(|error| Code(error.winsock_code()))?;
+        if flags & (TF_DISCONNECT | TF_REUSE_SOCKET) != 0 {
+            disconnect(file, flags & TF_REUSE_SOCKET != 0)?;
+        }
+        return Ok(TRUE);
+    }
+    // SAFETY: the caller's promise; the mappings live in the step.
+    unsafe {
+        Chain::new(file, overlapped, Step::Transmit { _mappings: mappings, flags })
+            .and_then(|chain| chain.begin(operation))
+    }?;
+    Err(Code::IO_PENDING)
+}
+
 /// `GUID`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -311,7 +384,7 @@ pub struct Guid(u32, u16, u16, [u8; 8]);
 /// The functions that are asked for by GUID.
 fn extension(guid: Guid) -> Option<usize> {
     const SOCKETS: [u8; 8] = [0x95, 0xCA, 0x00, 0x80, 0x5F, 0x48, 0xA1, 0x92];
-    let functions: [(Guid, usize); 5] = [
+    let functions: [(Guid, usize); 8] = [
         (Guid(0xB5367DF0, 0xCBAC, 0x11CF, SOCKETS), ovl_TransmitFile as *const () as usize),
         (Guid(0xB5367DF1, 0xCBAC, 0x11CF, SOCKETS), ovl_AcceptEx as *const () as usize),
         (Guid(0xB5367DF2, 0xCBAC, 0x11CF, SOCKETS), ovl_GetAcceptExSockaddrs as *const () as usize),
@@ -322,6 +395,18 @@ fn extension(guid: Guid) -> Option<usize> {
         (
             Guid(0x7FDA2E11, 0x8630, 0x436F, [0xA0, 0x31, 0xF5, 0x36, 0xA6, 0xEE, 0xC1, 0x57]),
             ovl_DisconnectEx as *const () as usize,
+        ),
+        (
+            Guid(0xD9689DA0, 0x1F90, 0x11D3, [0x99, 0x71, 0x00, 0xC0, 0x4F, 0x68, 0xC8, 0x76]),
+            ovl_TransmitPackets as *const () as usize,
+        ),
+        (
+            Guid(0xF689D7C8, 0x6F1F, 0x436B, [0x8A, 0x53, 0xE5, 0x4F, 0xE3, 0x51, 0xC3, 0x22]),
+            transfer::ovl_WSARecvMsg as *const () as usize,
+        ),
+        (
+            Guid(0xA441E712, 0x754F, 0x43CA, [0x84, 0xA7, 0x0D, 0xEE, 0x44, 0xCF, 0x60, 0x6D]),
+            transfer::ovl_WSASendMsg as *const () as usize,
         ),
     ];
     functions.iter().find(|(known, _)| *known == guid).map(|(_, function)| *function)
@@ -565,51 +650,52 @@ boundary! {
         if let Some(buffers) = buffers.filter(|buffers| buffers.head_len > 0) {
             spans.push(Span(buffers.head, buffers.head_len as usize));
         }
-        let mut mapping = None;
+        let mut mappings = Vec::new();
         if !from.is_null() {
-            let Object::File(source) = handle::object(from)? else { return Err(Code::INVALID_HANDLE) };
-            let offset = match with {
-                Some(overlapped) => overlapped.offset(),
-                // SAFETY: no pointers.
-                None => unsafe { libc::lseek(source.fd(), 0, libc::SEEK_CUR) }.max(0) as u64,
-            };
-            // SAFETY: the system fills a structure for which all zeroes is valid.
-            let size = unsafe {
-                let mut stat: libc::stat = std::mem::zeroed();
-                checked(libc::fstat(source.fd(), &mut stat))?;
-                stat.st_size as u64
-            };
-            let left = size.saturating_sub(offset);
-            let len = if count == 0 { left } else { left.min(count.into()) };
-            let (mapped, start) = Mapping::new(source.fd(), offset, len as usize)?;
-            if len > 0 {
-                spans.push(Span(start, len as usize));
-            }
-            mapping = mapped;
+            let offset = with.map(Overlapped::offset);
+            // SAFETY: the mapping lives as long as the operation.
+            spans.extend(unsafe { part_of(from, offset, count, &mut mappings) }?);
         }
         if let Some(buffers) = buffers.filter(|buffers| buffers.tail_len > 0) {
             spans.push(Span(buffers.tail, buffers.tail_len as usize));
         }
-        if spans.is_empty() {
-            spans.push(Span(ptr::null_mut(), 0));
+        // SAFETY: the caller's promise.
+        unsafe { transmit(&file, spans, mappings, overlapped, flags) }
+    }
+
+    /// `TransmitPackets`, on a stream: the elements leave one behind the other.
+    fn ovl_TransmitPackets(s: SOCKET, elements: *const PacketElement, count: DWORD, _piece: DWORD, overlapped: *const Overlapped, flags: DWORD) -> BOOL, winsock else (FALSE) {
+        const MEMORY: DWORD = 1;
+        const FILE: DWORD = 2;
+        let file = file::socket(s)?;
+        if !file.as_socket().is_stream() {
+            return Err(Code::WSAEOPNOTSUPP);
         }
-        let operation = if spans.len() == 1 { Operation::Send(spans[0]) } else { Operation::SendVectored(spans) };
-        if overlapped.is_null() || !file.overlapped {
-            // SAFETY: the caller's promise, and the mapping lives here; the end is waited for.
-            let finished = unsafe { file.perform(operation, None) }?;
-            drop(mapping);
-            finished.result.map_err(|error| Code(error.winsock_code()))?;
-            if flags & (TF_DISCONNECT | TF_REUSE_SOCKET) != 0 {
-                disconnect(&file, flags & TF_REUSE_SOCKET != 0)?;
+        if !is_connected(&file) {
+            return Err(Code::WSAENOTCONN);
+        }
+        if file.raw.is_shut(Side::Send) {
+            return Err(Code::WSAESHUTDOWN);
+        }
+        if elements.is_null() && count > 0 {
+            return Err(Code::WSAEFAULT);
+        }
+        let (mut spans, mut mappings) = (Vec::new(), Vec::new());
+        for at in 0..count as usize {
+            // SAFETY: the caller has so many.
+            let element = unsafe { elements.add(at).read() };
+            match element.flags & (MEMORY | FILE) {
+                MEMORY => spans.push(Span(element.at as *mut u8, element.len as usize)),
+                FILE => {
+                    let offset = (element.at != -1).then_some(element.at as u64);
+                    // SAFETY: the mapping lives as long as the operation.
+                    spans.extend(unsafe { part_of(element.file, offset, element.len, &mut mappings) }?);
+                }
+                _ => return Err(Code::WSAEINVAL),
             }
-            return Ok(TRUE);
         }
-        // SAFETY: the caller's promise; the mapping lives in the step.
-        unsafe {
-            Chain::new(&file, overlapped, Step::Transmit { _mapping: mapping, flags })
-                .and_then(|chain| chain.begin(operation))
-        }?;
-        Err(Code::IO_PENDING)
+        // SAFETY: the caller's promise.
+        unsafe { transmit(&file, spans, mappings, overlapped, flags) }
     }
 
     /// `WSAIoctl`.

@@ -26,6 +26,29 @@ pub struct AddrInfo {
 
 const _: () = assert!(size_of::<AddrInfo>() == 48);
 
+impl AddrInfo {
+    /// Makes an `ADDRINFOW` of each in a list: the names in it wide. There was none if there is no memory.
+    pub(crate) fn widen(&mut self) {
+        let mut next = Some(self);
+        while let Some(info) = next {
+            if !info.canonical.is_null() {
+                // SAFETY: a text of C's allocator, which this list owns; the new one has room for what is copied.
+                unsafe {
+                    let wide = crate::wide::wide(CStr::from_ptr(info.canonical));
+                    libc::free(info.canonical.cast());
+                    let place = libc::malloc(size_of_val(&*wide)).cast::<u32>();
+                    if !place.is_null() {
+                        place.copy_from_nonoverlapping(wide.as_ptr(), wide.len());
+                    }
+                    info.canonical = place.cast();
+                }
+            }
+            // SAFETY: the list is the caller's, who lent its head.
+            next = unsafe { info.next.as_mut() };
+        }
+    }
+}
+
 /// `HOSTENT`.
 #[repr(C)]
 pub struct HostEnt {

@@ -77,7 +77,7 @@ pub struct PoolWork {
     closed: AtomicBool,
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 fn pool() -> Outcome<&'static Pool> {
     if let Some(pool) = POOL.get() {
@@ -86,6 +86,12 @@ fn pool() -> Outcome<&'static Pool> {
     let port = Port::new(0)?;
     let new = Pool { port, threads: AtomicUsize::new(0), idle: AtomicUsize::new(0), posted: AtomicUsize::new(0) };
     Ok(POOL.get_or_init(|| new))
+}
+
+/// Has something done by a thread of the pool.
+pub(crate) fn submit(job: Job) -> Outcome<()> {
+    pool()?.submit(job);
+    Ok(())
 }
 
 impl Pool {

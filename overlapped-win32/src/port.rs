@@ -1,6 +1,6 @@
 //! Completion ports.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -40,7 +40,7 @@ const CLOSED: Packet = Packet { key: 0, overlapped: usize::MAX, bytes: 0, status
 
 thread_local! {
     /// The port that this thread took from last, and its handle: a worker asks for it again and again.
-    static LAST: RefCell<Option<(HANDLE, Arc<Port>)>> = const { RefCell::new(None) };
+    static LAST: Cell<Option<(HANDLE, Arc<Port>)>> = const { Cell::new(None) };
 }
 
 impl Port {
@@ -122,12 +122,12 @@ fn find(handle: HANDLE) -> Outcome<Arc<Port>> {
 #[inline]
 fn with<R>(handle: HANDLE, work: impl FnOnce(&Port) -> Outcome<R>) -> Outcome<R> {
     // Taken out meanwhile, so that nobody counts: what runs inside may ask for a port, too.
-    let port = match LAST.take() {
+    let port = match LAST.with(Cell::take) {
         Some((known, port)) if known == handle && !port.is_closed() => port,
         _ => find(handle)?,
     };
     let done = work(&port);
-    LAST.set(Some((handle, port)));
+    LAST.with(|last| last.set(Some((handle, port)))); // in place: `LAST.set` would move it about
     done
 }
 

@@ -8,6 +8,7 @@ use overlapped::raw;
 
 use crate::boundary::{boundary, set_last_error};
 use crate::handle::lock;
+use crate::thread::STILL_ACTIVE;
 use crate::types::*;
 
 /// What `GetCurrentProcess` gives.
@@ -55,6 +56,19 @@ boundary! {
             THIS_PROCESS => unsafe { libc::_exit(code as i32) },
             _ => Err(Code::INVALID_HANDLE),
         }
+    }
+
+    /// `GetExitCodeProcess`, of this one: it has not ended.
+    fn ovl_GetExitCodeProcess(process: HANDLE, code: *mut DWORD) -> BOOL, else (FALSE) {
+        if process as isize != THIS_PROCESS {
+            return Err(Code::INVALID_HANDLE);
+        }
+        if code.is_null() {
+            return Err(Code::NOACCESS);
+        }
+        // SAFETY: not null, so the caller's variable.
+        unsafe { code.write(STILL_ACTIVE) };
+        Ok(TRUE)
     }
 
     /// `GetCurrentProcess`.

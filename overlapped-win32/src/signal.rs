@@ -4,7 +4,7 @@
 //! that first and wakes those in the list afterwards. So one of the two sees the other.
 
 use std::ffi::{CStr, CString, c_char};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Release, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,17 @@ impl Signal {
             Kind::Flag => self.flag.store(false, SeqCst),
             _ => lock(&self.state).count = 0,
         }
+    }
+
+    /// Resets a flag for an operation that is about to start. Whoever tells of its end sets it, and sees this: starting takes a lock.
+    #[inline]
+    pub(crate) fn lower(&self) {
+        self.flag.store(false, Release);
+    }
+
+    /// It is a flag, which a wait leaves set.
+    pub(crate) fn stays_set(&self) -> bool {
+        matches!(self.kind, Kind::Flag | Kind::Port)
     }
 
     fn is_event(&self) -> bool {

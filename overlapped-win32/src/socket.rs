@@ -15,6 +15,7 @@ use crate::boundary::{boundary, set_last_error};
 use crate::file::{self, File};
 use crate::handle::{self, Object};
 use crate::network::{FD_ACCEPT, FD_CONNECT, Selection};
+use crate::share;
 use crate::status::{errno, last_winsock, of_errno_winsock};
 use crate::types::*;
 
@@ -227,7 +228,7 @@ fn create(family: i32, kind: i32, protocol: i32, overlapped: bool) -> Outcome<SO
     give(fd, Socket::new(family, kind, protocol), overlapped)
 }
 
-fn give(fd: OwnedFd, socket: Socket, overlapped: bool) -> Outcome<SOCKET> {
+pub(crate) fn give(fd: OwnedFd, socket: Socket, overlapped: bool) -> Outcome<SOCKET> {
     let kind = if socket.is_stream() { raw::Kind::Stream } else { raw::Kind::Datagram };
     handle::open(Object::File(File::new(fd, kind, Some(socket), overlapped))).map_err(|_| Code::WSAEMFILE)
 }
@@ -517,8 +518,15 @@ boundary! {
         create(family, kind, protocol, true)
     }
 
-    /// `WSASocketA`. Protocol information, groups and flags other than the overlapped one are taken and left aside.
-    fn ovl_WSASocketA(family: i32, kind: i32, protocol: i32, _info: *const u8, _group: u32, flags: DWORD) -> SOCKET, winsock else (INVALID_SOCKET) {
+    /// `WSASocketA`. Protocol information of WSADuplicateSocket's makes a duplicate; other, groups and flags other than the overlapped one
+    /// are left aside.
+    fn ovl_WSASocketA(family: i32, kind: i32, protocol: i32, info: *const u8, _group: u32, flags: DWORD) -> SOCKET, winsock else (INVALID_SOCKET) {
+        const FROM_PROTOCOL_INFO: i32 = -1;
+        if !info.is_null() && family == FROM_PROTOCOL_INFO {
+            started()?;
+            // SAFETY: the caller's promise.
+            return unsafe { share::take(info, flags & FLAG_OVERLAPPED != 0) };
+        }
         create(family, kind, protocol, flags & FLAG_OVERLAPPED != 0)
     }
 

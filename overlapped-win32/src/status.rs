@@ -9,7 +9,7 @@ pub(crate) const PENDING: DWORD = 0x103;
 pub(crate) const CANCELLED: DWORD = 0xC000_0120;
 
 /// Statuses that the library itself never gives, or under another number.
-const MORE: [(DWORD, DWORD, DWORD); 8] = [
+const MORE: [(DWORD, DWORD, DWORD); 13] = [
     (0xC000_013B, 64, 10053),  // local disconnect
     (0xC000_013C, 64, 10054),  // remote disconnect
     (0xC000_0140, 59, 10057),  // not connected
@@ -17,6 +17,11 @@ const MORE: [(DWORD, DWORD, DWORD); 8] = [
     (0xC000_00B0, 233, 10057), // pipe disconnected
     (0xC000_014B, 109, 10054), // pipe broken
     (0xC000_00B1, 232, 10054), // pipe closing
+    (0xC000_00AD, 230, 10022), // pipe in the wrong state
+    (0xC000_00AE, 231, 10022), // pipe busy
+    (0xC000_00B2, 535, 10056), // pipe connected
+    (0xC000_00B3, 536, 10057), // pipe listening
+    (0xC000_00D9, 232, 10035), // pipe empty
     (0x8000_0005, 234, 10040), // more data
 ];
 

@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use overlapped::raw;
 
@@ -11,10 +11,14 @@ use crate::boundary::boundary;
 use crate::file::File;
 use crate::handle::{self, Object, lock};
 use crate::signal::{self, Signal};
+use crate::status::last_win32;
 use crate::types::*;
 
 pub(crate) const STILL_ACTIVE: DWORD = 259;
 const CREATE_SUSPENDED: DWORD = 4;
+/// Of an ideal processor: none.
+const MAXIMUM_PROCESSORS: DWORD = 64;
+const THIS_PROCESS: isize = -1;
 /// What `GetCurrentThread` gives.
 pub(crate) const THIS_THREAD: isize = -2;
 
@@ -25,6 +29,8 @@ pub(crate) struct Thread {
     code: AtomicU32,
     /// The system's number of it; 0 as long as it has not begun.
     tid: AtomicI32,
+    /// The processor that it would like best; nothing depends on it.
+    ideal: AtomicU32,
     /// How often it was suspended before it began.
     gate: Arc<Gate>,
     /// The operation of a plain call that it waits for.
@@ -45,6 +51,7 @@ impl Thread {
             ended: Signal::flag(false),
             code: AtomicU32::new(STILL_ACTIVE),
             tid: AtomicI32::new(0),
+            ideal: AtomicU32::new(MAXIMUM_PROCESSORS),
             gate: Arc::new(gate),
             waits_for: Mutex::new(None),
         })
@@ -90,10 +97,57 @@ pub(crate) fn current() -> Arc<Thread> {
         let thread = thread.get_or_insert_with(|| {
             let thread = Thread::new(raw::Thread::current(), false);
             thread.tid.store(tid(), SeqCst);
+            know(&thread);
             thread
         });
         Arc::clone(thread)
     })
+}
+
+/// The threads that have a handle, or have asked who they are.
+static THREADS: Mutex<Vec<Weak<Thread>>> = Mutex::new(Vec::new());
+
+/// It can be found by its number from now on.
+fn know(thread: &Arc<Thread>) {
+    let mut threads = lock(&THREADS);
+    threads.retain(|thread| thread.strong_count() > 0);
+    threads.push(Arc::downgrade(thread));
+}
+
+/// The processors that a thread of the system's may run on, the first 64 of them. 0 stands for the calling one.
+fn affinity(tid: i32) -> Outcome<u64> {
+    let mut set = [0_u64; 16];
+    // SAFETY: the system writes no more than there is room for.
+    match unsafe { libc::sched_getaffinity(tid, size_of_val(&set), set.as_mut_ptr().cast()) } {
+        0 => Ok(set[0]),
+        _ => Err(last_win32()),
+    }
+}
+
+fn set_affinity(tid: i32, mask: u64) -> Outcome<()> {
+    let set = [mask, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    // SAFETY: the system reads no more than there is.
+    match unsafe { libc::sched_setaffinity(tid, size_of_val(&set), set.as_ptr().cast()) } {
+        0 => Ok(()),
+        _ => Err(last_win32()),
+    }
+}
+
+/// The processors that the process was given, the first 64 of them.
+fn processors() -> Outcome<u64> {
+    static GIVEN: OnceLock<u64> = OnceLock::new();
+    let given = affinity(std::process::id() as i32)?;
+    Ok(*GIVEN.get_or_init(|| given))
+}
+
+/// What the program has restricted the process to.
+static PROCESS_MASK: AtomicU64 = AtomicU64::new(0);
+
+fn process_mask() -> Outcome<u64> {
+    match PROCESS_MASK.load(SeqCst) {
+        0 => processors(),
+        mask => Ok(mask),
+    }
 }
 
 /// A thread has started an operation that is cancelled when it ends.
@@ -165,6 +219,7 @@ fn settle_in(birth: *mut Birth) -> (Start, *mut c_void, bool) {
     // SAFETY: made by `spawn` from a box, for this thread alone.
     let Birth { thread, start, argument, void } = *unsafe { Box::from_raw(birth) };
     thread.tid.store(tid(), SeqCst);
+    know(&thread);
     HERE.with(|here| *here.thread.borrow_mut() = Some(Arc::clone(&thread)));
     thread.raw.become_this();
     let gate = Arc::clone(&thread.gate);
@@ -323,13 +378,77 @@ boundary! {
 
     /// `GetCurrentThreadId`.
     fn ovl_GetCurrentThreadId() -> DWORD {
-        thread_local!(static TID: DWORD = tid() as DWORD);
+        thread_local!(static TID: DWORD = {
+            current(); // so that OpenThread finds it
+            tid() as DWORD
+        });
         TID.with(|tid| *tid)
     }
 
     /// `GetCurrentThread`.
     fn ovl_GetCurrentThread() -> isize {
         THIS_THREAD
+    }
+
+    /// `OpenThread`: of this process.
+    fn ovl_OpenThread(_access: DWORD, _inherit: BOOL, id: DWORD) -> HANDLE, else (std::ptr::null_mut()) {
+        let threads: Vec<_> = lock(&THREADS).iter().filter_map(Weak::upgrade).collect();
+        let found = threads.into_iter().rev().find(|thread| thread.tid.load(SeqCst) as DWORD == id && id != 0);
+        handle::give(Object::Thread(found.ok_or(Code::INVALID_PARAMETER)?))
+    }
+
+    /// `SetThreadAffinityMask`. Gives the one before.
+    fn ovl_SetThreadAffinityMask(handle: HANDLE, mask: u64) -> u64, else (0) {
+        let thread = of_handle(handle)?;
+        if mask == 0 || mask & !process_mask()? != 0 {
+            return Err(Code::INVALID_PARAMETER);
+        }
+        let tid = thread.tid.load(SeqCst);
+        let before = affinity(tid)?;
+        set_affinity(tid, mask)?;
+        Ok(before)
+    }
+
+    /// `SetProcessAffinityMask`, of this one: of all its threads, and those that they will start.
+    fn ovl_SetProcessAffinityMask(process: HANDLE, mask: u64) -> BOOL, else (FALSE) {
+        if process as isize != THIS_PROCESS {
+            return Err(Code::INVALID_HANDLE);
+        }
+        if mask == 0 || mask & !processors()? != 0 {
+            return Err(Code::INVALID_PARAMETER);
+        }
+        let threads = std::fs::read_dir("/proc/self/task").map_err(|_| Code::ACCESS_DENIED)?;
+        for thread in threads.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+            let _ = set_affinity(thread, mask); // it may have ended
+        }
+        PROCESS_MASK.store(mask, SeqCst);
+        Ok(TRUE)
+    }
+
+    /// `GetProcessAffinityMask`.
+    fn ovl_GetProcessAffinityMask(process: HANDLE, own: *mut u64, system: *mut u64) -> BOOL, else (FALSE) {
+        if process as isize != THIS_PROCESS {
+            return Err(Code::INVALID_HANDLE);
+        }
+        if own.is_null() || system.is_null() {
+            return Err(Code::NOACCESS);
+        }
+        // SAFETY: not null, so the caller's variables.
+        unsafe {
+            own.write(process_mask()?);
+            system.write(processors()?);
+        }
+        Ok(TRUE)
+    }
+
+    /// `SetThreadIdealProcessor`: kept and given back. The system knows better.
+    fn ovl_SetThreadIdealProcessor(handle: HANDLE, processor: DWORD) -> DWORD, else (DWORD::MAX) {
+        let thread = of_handle(handle)?;
+        match processor {
+            MAXIMUM_PROCESSORS => Ok(thread.ideal.load(SeqCst)),
+            ..MAXIMUM_PROCESSORS => Ok(thread.ideal.swap(processor, SeqCst)),
+            _ => Err(Code::INVALID_PARAMETER),
+        }
     }
 
     /// `GetThreadId`.

@@ -21,6 +21,7 @@ const MSG_OOB: i32 = 0x1;
 const MSG_PEEK: i32 = 0x2;
 const MSG_DONTROUTE: i32 = 0x4;
 const MSG_WAITALL: i32 = 0x8;
+const MSG_TRUNC: DWORD = 0x100;
 const MSG_PARTIAL: i32 = 0x8000;
 /// Buffers of one call.
 const MOST_BUFFERS: DWORD = 1024;
@@ -257,7 +258,7 @@ unsafe fn give(bytes: *mut DWORD, count: usize) -> Outcome<i32> {
 /// # Safety
 /// Memory is the caller's until the end was told.
 unsafe fn start(
-    file: &Arc<File>,
+    file: Arc<File>,
     operation: Operation,
     overlapped: *const Overlapped,
     routine: Option<Routine>,
@@ -320,7 +321,7 @@ unsafe fn wsa_receive(
         _ => Operation::RecvVectored(buffers.iter().map(WsaBuf::span).collect(), system),
     };
     // SAFETY: the caller's promise.
-    unsafe { start(&file, operation, overlapped, routine, from) }
+    unsafe { start(file, operation, overlapped, routine, from) }
 }
 
 fn unsafe_ref<'a>(overlapped: *const Overlapped) -> Option<&'a Overlapped> {
@@ -386,7 +387,7 @@ unsafe fn wsa_send(
         }
     };
     // SAFETY: the caller's promise.
-    unsafe { start(&file, operation, overlapped, routine, None) }
+    unsafe { start(file, operation, overlapped, routine, None) }
 }
 
 fn one(bytes: *const u8, len: i32) -> Outcome<WsaBuf> {
@@ -397,7 +398,60 @@ fn one(bytes: *const u8, len: i32) -> Outcome<WsaBuf> {
     }
 }
 
+/// `WSAMSG`.
+#[repr(C)]
+pub struct WsaMsg {
+    name: *mut u8,
+    name_len: i32,
+    buffers: *const WsaBuf,
+    count: DWORD,
+    control: WsaBuf,
+    flags: DWORD,
+}
+
+const _: () = assert!(size_of::<WsaMsg>() == 56);
+
+/// # Safety
+/// `message` is null or the caller's.
+unsafe fn message_of<'a>(s: SOCKET, message: *mut WsaMsg) -> Outcome<&'a mut WsaMsg> {
+    let file = file::socket(s)?;
+    // SAFETY: the caller's promise.
+    let message = unsafe { message.as_mut() }.ok_or(Code::WSAEFAULT)?;
+    // For sockets of datagrams only.
+    if file.as_socket().is_stream() { Err(Code::WSAEOPNOTSUPP) } else { Ok(message) }
+}
+
 boundary! {
+    /// `WSARecvMsg`. No option asks for control information here, so there is none.
+    fn ovl_WSARecvMsg(s: SOCKET, message: *mut WsaMsg, bytes: *mut DWORD, overlapped: *const Overlapped, routine: Option<Routine>) -> i32, winsock else (SOCKET_ERROR) {
+        // SAFETY: the caller's promise.
+        let message = unsafe { message_of(s, message) }?;
+        message.control.len = 0;
+        let from = Address::new(message.name, &raw mut message.name_len);
+        let mut unasked = 0;
+        let bytes = if overlapped.is_null() && bytes.is_null() { &raw mut unasked } else { bytes };
+        // SAFETY: the caller's promise.
+        let received = unsafe { wsa_receive(s, message.buffers, message.count, bytes, &raw mut message.flags, from, overlapped, routine) };
+        if received == Err(Code::WSAEMSGSIZE) {
+            message.flags |= MSG_TRUNC;
+        }
+        received
+    }
+
+    /// `WSASendMsg`. Control information is refused.
+    fn ovl_WSASendMsg(s: SOCKET, message: *mut WsaMsg, flags: DWORD, bytes: *mut DWORD, overlapped: *const Overlapped, routine: Option<Routine>) -> i32, winsock else (SOCKET_ERROR) {
+        // SAFETY: the caller's promise.
+        let message = unsafe { message_of(s, message) }?;
+        if message.control.len > 0 {
+            return Err(Code::WSAEOPNOTSUPP);
+        }
+        let mut unasked = 0;
+        let bytes = if overlapped.is_null() && bytes.is_null() { &raw mut unasked } else { bytes };
+        let to = (message.name.cast_const(), message.name_len);
+        // SAFETY: the caller's promise.
+        unsafe { wsa_send(s, message.buffers, message.count, bytes, flags, to, overlapped, routine) }
+    }
+
     /// `recv`.
     fn ovl_recv(s: SOCKET, buffer: *mut u8, len: i32, flags: i32) -> i32, winsock else (SOCKET_ERROR) {
         let file = file::socket(s)?;

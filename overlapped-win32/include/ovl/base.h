@@ -5,8 +5,8 @@
 #include "words.h"
 
 /* FD_SETSIZE before <winsock2.h> is the program's choice, unless it is the C library's own. */
-#if defined(FD_SETSIZE) && !defined(_SYS_SELECT_H)
-#define OVL_FD_SETSIZE_IS_THE_PROGRAMS 1
+#ifdef _SYS_SELECT_H
+#undef FD_SETSIZE
 #endif
 #pragma push_macro("FD_SETSIZE")
 #undef FD_SETSIZE
@@ -378,53 +378,7 @@ typedef VOID(WINAPI *LPOVERLAPPED_COMPLETION_ROUTINE)(DWORD dwErrorCode, DWORD d
 #define MINCHAR 0x80
 #define MAXCHAR 0x7f
 
-#ifndef NOMINMAX
-#ifdef __cplusplus
-/* Microsoft's are macros, which C++'s own headers do not survive. These give way to std::min and std::max where both fit. */
-extern "C++" {
-#if __cplusplus >= 201103L
-template <class A, class B> constexpr auto min(const A &a, const B &b) -> decltype(true ? A(a) : B(b)) { return b < a ? b : a; }
-template <class A, class B> constexpr auto max(const A &a, const B &b) -> decltype(true ? A(a) : B(b)) { return a < b ? b : a; }
-#else
-template <class A, class B> inline A min(const A &a, const B &b) { return b < a ? A(b) : a; }
-template <class A, class B> inline A max(const A &a, const B &b) { return a < b ? A(b) : a; }
-#endif
-}
-#else
-#ifndef min
-#define min(a, b) (((a) < (b)) ? (a) : (b))
-#endif
-#ifndef max
-#define max(a, b) (((a) > (b)) ? (a) : (b))
-#endif
-#endif
-#endif
 #define __min(a, b) (((a) < (b)) ? (a) : (b))
 #define __max(a, b) (((a) > (b)) ? (a) : (b))
-
-#if !defined(WIN32_LEAN_AND_MEAN) && !defined(interface)
-#define interface struct
-#endif
-
-/* Both spellings of a name: with and without UNICODE. */
-#ifdef UNICODE
-#define OVL_T(name) name##W
-#else
-#define OVL_T(name) name##A
-#endif
-
-#ifdef UNICODE
-typedef WCHAR TCHAR, *PTCHAR;
-typedef LPWSTR LPTSTR, PTSTR, LPTCH;
-typedef LPCWSTR LPCTSTR, PCTSTR;
-#define __TEXT(text) L##text
-#else
-typedef char TCHAR, *PTCHAR;
-typedef LPSTR LPTSTR, PTSTR, LPTCH;
-typedef LPCSTR LPCTSTR, PCTSTR;
-#define __TEXT(text) text
-#endif
-typedef TCHAR TBYTE;
-#define TEXT(text) __TEXT(text)
 
 #endif

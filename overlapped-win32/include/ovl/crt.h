@@ -60,6 +60,12 @@ extern __typeof__(fwprintf) fwprintf __asm__("ovl_fwprintf");
 extern __typeof__(swprintf) swprintf __asm__("ovl_swprintf");
 extern __typeof__(vwprintf) vwprintf __asm__("ovl_vwprintf");
 extern __typeof__(vswprintf) vswprintf __asm__("ovl_vswprintf");
+/* Standard output takes narrow and wide text in turn, as Microsoft's does. */
+extern __typeof__(fgetws) fgetws __asm__("ovl_fgetws");
+extern __typeof__(fputws) fputws __asm__("ovl_fputws");
+extern __typeof__(getwchar) getwchar __asm__("ovl_getwchar");
+extern __typeof__(putwchar) putwchar __asm__("ovl_putwchar");
+OVL_FN(int, _putws, (const wchar_t *text));
 extern __typeof__(system) system __asm__("ovl_system");
 extern int ovl_scanf(const char *format, ...);
 extern int ovl_sscanf(const char *buffer, const char *format, ...);
@@ -85,6 +91,8 @@ OVL_FN(int, sscanf_s, (const char *buffer, const char *format, ...));
 OVL_FN(int, fscanf_s, (FILE *stream, const char *format, ...));
 OVL_FN(char *, gets_s, (char *buffer, size_t size));
 OVL_FN(errno_t, fopen_s, (FILE **stream, const char *name, const char *mode));
+OVL_FN(errno_t, _wfopen_s, (FILE **stream, const wchar_t *name, const wchar_t *mode));
+OVL_FN(FILE *, _wfopen, (const wchar_t *name, const wchar_t *mode));
 OVL_FN(FILE *, _fsopen, (const char *name, const char *mode, int share));
 OVL_FN(int, _flushall, (void));
 
@@ -93,6 +101,7 @@ OVL_FN(errno_t, strncpy_s, (char *to, size_t size, const char *from, size_t coun
 OVL_FN(errno_t, strcat_s, (char *to, size_t size, const char *from));
 OVL_FN(errno_t, strncat_s, (char *to, size_t size, const char *from, size_t count));
 OVL_FN(errno_t, wcscpy_s, (wchar_t *to, size_t size, const wchar_t *from));
+OVL_FN(errno_t, wcsncpy_s, (wchar_t *to, size_t size, const wchar_t *from, size_t count));
 OVL_FN(errno_t, wcscat_s, (wchar_t *to, size_t size, const wchar_t *from));
 OVL_FN(errno_t, memcpy_s, (void *to, size_t size, const void *from, size_t count));
 OVL_FN(errno_t, memmove_s, (void *to, size_t size, const void *from, size_t count));
@@ -108,6 +117,8 @@ OVL_FN(char *, _ultoa, (ULONG value, char *buffer, int radix));
 OVL_FN(char *, _i64toa, (LONGLONG value, char *buffer, int radix));
 OVL_FN(char *, _ui64toa, (ULONGLONG value, char *buffer, int radix));
 OVL_FN(errno_t, _itoa_s, (int value, char *buffer, size_t size, int radix));
+OVL_FN(wchar_t *, _itow, (int value, wchar_t *buffer, int radix));
+OVL_FN(errno_t, _itow_s, (int value, wchar_t *buffer, size_t size, int radix));
 OVL_FN(LONGLONG, _atoi64, (const char *text));
 #define _strcmpi _stricmp
 #define stricmp _stricmp
@@ -130,6 +141,7 @@ static __inline__ __attribute__((unused)) int _memicmp(const void *a, const void
 extern char *ovl_strdup(const char *text) __asm__("strdup");
 #define _strdup ovl_strdup
 OVL_FN(int, _wcsicmp, (const wchar_t *a, const wchar_t *b));
+OVL_FN(int, _wcsnicmp, (const wchar_t *a, const wchar_t *b, size_t n));
 extern wchar_t *ovl_wcsdup(const wchar_t *text) __asm__("wcsdup");
 #define _wcsdup ovl_wcsdup
 OVL_FN(int, _wtoi, (const wchar_t *text));
@@ -204,18 +216,23 @@ OVL_FN(void, _endthread, (void)) __attribute__((noreturn));
 OVL_FN(HRESULT, StringCchCopyA, (LPSTR to, size_t size, LPCSTR from));
 OVL_FN(HRESULT, StringCchCopyNA, (LPSTR to, size_t size, LPCSTR from, size_t count));
 OVL_FN(HRESULT, StringCchCatA, (LPSTR to, size_t size, LPCSTR from));
+OVL_FN(HRESULT, StringCchCatNA, (LPSTR to, size_t size, LPCSTR from, size_t count));
 OVL_FN(HRESULT, StringCchPrintfA, (LPSTR to, size_t size, LPCSTR format, ...));
 OVL_FN(HRESULT, StringCchVPrintfA, (LPSTR to, size_t size, LPCSTR format, va_list arguments));
 OVL_FN(HRESULT, StringCchLengthA, (LPCSTR text, size_t size, size_t *length));
 OVL_FN(HRESULT, StringCchCopyW, (LPWSTR to, size_t size, LPCWSTR from));
+OVL_FN(HRESULT, StringCchCopyNW, (LPWSTR to, size_t size, LPCWSTR from, size_t count));
+OVL_FN(HRESULT, StringCchCatNW, (LPWSTR to, size_t size, LPCWSTR from, size_t count));
+OVL_FN(HRESULT, StringCchVPrintfW, (LPWSTR to, size_t size, LPCWSTR format, va_list arguments));
 OVL_FN(HRESULT, StringCchCatW, (LPWSTR to, size_t size, LPCWSTR from));
 OVL_FN(HRESULT, StringCchPrintfW, (LPWSTR to, size_t size, LPCWSTR format, ...));
 OVL_FN(HRESULT, StringCchLengthW, (LPCWSTR text, size_t size, size_t *length));
 #define StringCchCopy OVL_T(StringCchCopy)
-#define StringCchCopyN StringCchCopyNA
+#define StringCchCopyN OVL_T(StringCchCopyN)
 #define StringCchCat OVL_T(StringCchCat)
+#define StringCchCatN OVL_T(StringCchCatN)
 #define StringCchPrintf OVL_T(StringCchPrintf)
-#define StringCchVPrintf StringCchVPrintfA
+#define StringCchVPrintf OVL_T(StringCchVPrintf)
 #define StringCchLength OVL_T(StringCchLength)
 /* Sizes in bytes are sizes in characters for narrow text. */
 #define StringCbCopyA StringCchCopyA
@@ -245,6 +262,8 @@ template <size_t N> inline errno_t strcat_s(char (&to)[N], const char *from) { r
 template <size_t N> inline errno_t strncpy_s(char (&to)[N], const char *from, size_t count) { return strncpy_s(to, N, from, count); }
 template <size_t N> inline errno_t wcscpy_s(wchar_t (&to)[N], const wchar_t *from) { return wcscpy_s(to, N, from); }
 template <size_t N> inline errno_t wcscat_s(wchar_t (&to)[N], const wchar_t *from) { return wcscat_s(to, N, from); }
+template <size_t N> inline errno_t wcsncpy_s(wchar_t (&to)[N], const wchar_t *from, size_t count) { return wcsncpy_s(to, N, from, count); }
+template <size_t N> inline errno_t _itow_s(int value, wchar_t (&buffer)[N], int radix) { return _itow_s(value, buffer, N, radix); }
 template <size_t N> inline errno_t _itoa_s(int value, char (&buffer)[N], int radix) { return _itoa_s(value, buffer, N, radix); }
 template <size_t N> inline char *gets_s(char (&buffer)[N]) { return gets_s(buffer, N); }
 template <size_t N> inline int sprintf_s(char (&buffer)[N], const char *format, ...)
@@ -252,6 +271,14 @@ template <size_t N> inline int sprintf_s(char (&buffer)[N], const char *format, 
     va_list arguments;
     va_start(arguments, format);
     int result = vsprintf_s(buffer, N, format, arguments);
+    va_end(arguments);
+    return result;
+}
+template <size_t N> inline int swprintf_s(wchar_t (&buffer)[N], const wchar_t *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int result = vswprintf(buffer, N, format, arguments);
     va_end(arguments);
     return result;
 }

@@ -78,6 +78,7 @@ OVL_NO(CloseServiceHandle, OVL_NO_SERVICES);
 OVL_NO(StartServiceCtrlDispatcherA, OVL_NO_SERVICES);
 OVL_NO(RegisterServiceCtrlHandlerA, OVL_NO_SERVICES);
 OVL_NO(SetServiceStatus, OVL_NO_SERVICES);
+OVL_NO(ImpersonateNamedPipeClient, "both ends of a pipe are the same user's");
 OVL_NO(CreateProcessA, "use posix_spawn or fork");
 OVL_NO(CreateProcessW, "use posix_spawn or fork");
 OVL_NO(LoadLibraryA, "use dlopen");
@@ -91,32 +92,7 @@ OVL_NO(ReadDirectoryChangesW, "use inotify");
 OVL_NO(DeviceIoControl, "there are no device drivers of Windows'");
 OVL_NO(WSAEnumProtocolsA, "the protocols are TCP and UDP, over IPv4 and IPv6");
 OVL_NO(WSAJoinLeaf, "use setsockopt(IP_ADD_MEMBERSHIP)");
-OVL_NO(TransmitPackets, "use TransmitFile or WSASend");
 OVL_NO(RIOCreateCompletionQueue, "registered I/O is not there; use a completion port");
-
-OVL_NO(GetHandleInformation, "handles are not inherited");
-OVL_NO(SetHandleInformation, "handles are not inherited");
-OVL_NO(OpenThread, "keep the handle that CreateThread gives");
-OVL_NO(SetThreadAffinityMask, "the scheduler places threads");
-OVL_NO(SetThreadIdealProcessor, "the scheduler places threads");
-OVL_NO(GetExitCodeProcess, "there are no handles of other processes");
-OVL_NO(RegisterWaitForSingleObject, "wait in a thread of your own, or use QueueUserWorkItem");
-OVL_NO(UnregisterWait, "wait in a thread of your own, or use QueueUserWorkItem");
-OVL_NO(UnregisterWaitEx, "wait in a thread of your own, or use QueueUserWorkItem");
-OVL_NO(CreateNamedPipeA, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(CreateNamedPipeW, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(ConnectNamedPipe, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(DisconnectNamedPipe, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(WaitNamedPipeA, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(WaitNamedPipeW, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(CallNamedPipeA, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(TransactNamedPipe, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(PeekNamedPipe, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(SetNamedPipeHandleState, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(CreatePipe, "use a socket pair over loopback, or an AF_INET socket");
-OVL_NO(WSADuplicateSocketA, "a socket belongs to one process; DuplicateHandle works within it");
-OVL_NO(GetAddrInfoW, "use getaddrinfo");
-OVL_NO(FreeAddrInfoW, "use getaddrinfo");
 
 OVL_END
 

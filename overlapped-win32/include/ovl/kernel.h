@@ -4,6 +4,7 @@
 
 #include "base.h"
 #include "codes.h"
+#include "text.h"
 
 #define INVALID_HANDLE_VALUE ((HANDLE)(LONG_PTR)-1)
 #define INFINITE 0xFFFFFFFFu
@@ -48,6 +49,8 @@ OVL_FN(BOOL, CloseHandle, (HANDLE hObject));
 OVL_FN(BOOL, DuplicateHandle,
        (HANDLE hSourceProcessHandle, HANDLE hSourceHandle, HANDLE hTargetProcessHandle, LPHANDLE lpTargetHandle, DWORD dwDesiredAccess,
         BOOL bInheritHandle, DWORD dwOptions));
+OVL_FN(BOOL, GetHandleInformation, (HANDLE hObject, LPDWORD lpdwFlags));
+OVL_FN(BOOL, SetHandleInformation, (HANDLE hObject, DWORD dwMask, DWORD dwFlags));
 #define HANDLE_FLAG_INHERIT 0x00000001
 #define HANDLE_FLAG_PROTECT_FROM_CLOSE 0x00000002
 OVL_FN(DWORD, GetLastError, (void));
@@ -95,25 +98,28 @@ OVL_FN(BOOL, SwitchToThread, (void));
 OVL_FN(HANDLE, CreateEventA, (LPSECURITY_ATTRIBUTES lpEventAttributes, BOOL bManualReset, BOOL bInitialState, LPCSTR lpName));
 OVL_FN(HANDLE, CreateEventW, (LPSECURITY_ATTRIBUTES lpEventAttributes, BOOL bManualReset, BOOL bInitialState, LPCWSTR lpName));
 OVL_FN(HANDLE, OpenEventA, (DWORD dwDesiredAccess, BOOL bInheritHandle, LPCSTR lpName));
+OVL_FN(HANDLE, OpenEventW, (DWORD dwDesiredAccess, BOOL bInheritHandle, LPCWSTR lpName));
 OVL_FN(BOOL, SetEvent, (HANDLE hEvent));
 OVL_FN(BOOL, ResetEvent, (HANDLE hEvent));
 OVL_FN(BOOL, PulseEvent, (HANDLE hEvent));
 OVL_FN(HANDLE, CreateMutexA, (LPSECURITY_ATTRIBUTES lpMutexAttributes, BOOL bInitialOwner, LPCSTR lpName));
 OVL_FN(HANDLE, CreateMutexW, (LPSECURITY_ATTRIBUTES lpMutexAttributes, BOOL bInitialOwner, LPCWSTR lpName));
 OVL_FN(HANDLE, OpenMutexA, (DWORD dwDesiredAccess, BOOL bInheritHandle, LPCSTR lpName));
+OVL_FN(HANDLE, OpenMutexW, (DWORD dwDesiredAccess, BOOL bInheritHandle, LPCWSTR lpName));
 OVL_FN(BOOL, ReleaseMutex, (HANDLE hMutex));
 OVL_FN(HANDLE, CreateSemaphoreA,
        (LPSECURITY_ATTRIBUTES lpSemaphoreAttributes, LONG lInitialCount, LONG lMaximumCount, LPCSTR lpName));
 OVL_FN(HANDLE, CreateSemaphoreW,
        (LPSECURITY_ATTRIBUTES lpSemaphoreAttributes, LONG lInitialCount, LONG lMaximumCount, LPCWSTR lpName));
 OVL_FN(HANDLE, OpenSemaphoreA, (DWORD dwDesiredAccess, BOOL bInheritHandle, LPCSTR lpName));
+OVL_FN(HANDLE, OpenSemaphoreW, (DWORD dwDesiredAccess, BOOL bInheritHandle, LPCWSTR lpName));
 OVL_FN(BOOL, ReleaseSemaphore, (HANDLE hSemaphore, LONG lReleaseCount, PLONG lpPreviousCount));
 #define CreateEvent OVL_T(CreateEvent)
 #define CreateMutex OVL_T(CreateMutex)
 #define CreateSemaphore OVL_T(CreateSemaphore)
-#define OpenEvent OpenEventA
-#define OpenMutex OpenMutexA
-#define OpenSemaphore OpenSemaphoreA
+#define OpenEvent OVL_T(OpenEvent)
+#define OpenMutex OVL_T(OpenMutex)
+#define OpenSemaphore OVL_T(OpenSemaphore)
 
 /* Threads */
 typedef DWORD(WINAPI *PTHREAD_START_ROUTINE)(LPVOID lpThreadParameter);
@@ -134,6 +140,12 @@ OVL_FN(DWORD, GetThreadId, (HANDLE Thread));
 OVL_FN(HANDLE, GetCurrentProcess, (void));
 OVL_FN(DWORD, GetCurrentProcessId, (void));
 OVL_FN(DWORD, GetCurrentProcessorNumber, (void));
+OVL_FN(HANDLE, OpenThread, (DWORD dwDesiredAccess, BOOL bInheritHandle, DWORD dwThreadId));
+OVL_FN(DWORD_PTR, SetThreadAffinityMask, (HANDLE hThread, DWORD_PTR dwThreadAffinityMask));
+OVL_FN(DWORD, SetThreadIdealProcessor, (HANDLE hThread, DWORD dwIdealProcessor));
+#define MAXIMUM_PROCESSORS 64
+OVL_FN(BOOL, GetProcessAffinityMask, (HANDLE hProcess, PDWORD_PTR lpProcessAffinityMask, PDWORD_PTR lpSystemAffinityMask));
+OVL_FN(BOOL, SetProcessAffinityMask, (HANDLE hProcess, DWORD_PTR dwProcessAffinityMask));
 OVL_FN(BOOL, SetThreadPriority, (HANDLE hThread, int nPriority));
 OVL_FN(int, GetThreadPriority, (HANDLE hThread));
 OVL_FN(HRESULT, SetThreadDescription, (HANDLE hThread, PCWSTR lpThreadDescription));
@@ -151,12 +163,17 @@ OVL_FN(BOOL, TlsSetValue, (DWORD dwTlsIndex, LPVOID lpTlsValue));
 OVL_FN(BOOL, TlsFree, (DWORD dwTlsIndex));
 #define TLS_OUT_OF_INDEXES 0xFFFFFFFFu
 OVL_FN(void, ExitProcess, (UINT uExitCode)) __attribute__((noreturn));
+OVL_FN(BOOL, GetExitCodeProcess, (HANDLE hProcess, LPDWORD lpExitCode));
 OVL_FN(BOOL, TerminateProcess, (HANDLE hProcess, UINT uExitCode));
 
 /* Thread pool */
 typedef VOID(WINAPI *WAITORTIMERCALLBACK)(PVOID lpParameter, BOOLEAN TimerOrWaitFired);
 OVL_FN(BOOL, BindIoCompletionCallback, (HANDLE FileHandle, LPOVERLAPPED_COMPLETION_ROUTINE Function, ULONG Flags));
 OVL_FN(BOOL, QueueUserWorkItem, (LPTHREAD_START_ROUTINE Function, PVOID Context, ULONG Flags));
+OVL_FN(BOOL, RegisterWaitForSingleObject,
+       (PHANDLE phNewWaitObject, HANDLE hObject, WAITORTIMERCALLBACK Callback, PVOID Context, ULONG dwMilliseconds, ULONG dwFlags));
+OVL_FN(BOOL, UnregisterWait, (HANDLE WaitHandle));
+OVL_FN(BOOL, UnregisterWaitEx, (HANDLE WaitHandle, HANDLE CompletionEvent));
 #define WT_EXECUTEDEFAULT 0x00000000
 #define WT_EXECUTEINIOTHREAD 0x00000001
 #define WT_EXECUTEINWAITTHREAD 0x00000004
@@ -220,22 +237,28 @@ OVL_FN(UINT, GetTempFileNameW, (LPCWSTR lpPathName, LPCWSTR lpPrefixString, UINT
 OVL_FN(DWORD, GetFileAttributesA, (LPCSTR lpFileName));
 OVL_FN(DWORD, GetFileAttributesW, (LPCWSTR lpFileName));
 OVL_FN(BOOL, CreateDirectoryA, (LPCSTR lpPathName, LPSECURITY_ATTRIBUTES lpSecurityAttributes));
+OVL_FN(BOOL, CreateDirectoryW, (LPCWSTR lpPathName, LPSECURITY_ATTRIBUTES lpSecurityAttributes));
 OVL_FN(BOOL, RemoveDirectoryA, (LPCSTR lpPathName));
+OVL_FN(BOOL, RemoveDirectoryW, (LPCWSTR lpPathName));
 OVL_FN(BOOL, MoveFileA, (LPCSTR lpExistingFileName, LPCSTR lpNewFileName));
+OVL_FN(BOOL, MoveFileW, (LPCWSTR lpExistingFileName, LPCWSTR lpNewFileName));
 OVL_FN(BOOL, CopyFileA, (LPCSTR lpExistingFileName, LPCSTR lpNewFileName, BOOL bFailIfExists));
+OVL_FN(BOOL, CopyFileW, (LPCWSTR lpExistingFileName, LPCWSTR lpNewFileName, BOOL bFailIfExists));
 OVL_FN(DWORD, GetCurrentDirectoryA, (DWORD nBufferLength, LPSTR lpBuffer));
+OVL_FN(DWORD, GetCurrentDirectoryW, (DWORD nBufferLength, LPWSTR lpBuffer));
 OVL_FN(BOOL, SetCurrentDirectoryA, (LPCSTR lpPathName));
+OVL_FN(BOOL, SetCurrentDirectoryW, (LPCWSTR lpPathName));
 #define CreateFile OVL_T(CreateFile)
 #define DeleteFile OVL_T(DeleteFile)
 #define GetTempPath OVL_T(GetTempPath)
 #define GetTempFileName OVL_T(GetTempFileName)
 #define GetFileAttributes OVL_T(GetFileAttributes)
-#define CreateDirectory CreateDirectoryA
-#define RemoveDirectory RemoveDirectoryA
-#define MoveFile MoveFileA
-#define CopyFile CopyFileA
-#define GetCurrentDirectory GetCurrentDirectoryA
-#define SetCurrentDirectory SetCurrentDirectoryA
+#define CreateDirectory OVL_T(CreateDirectory)
+#define RemoveDirectory OVL_T(RemoveDirectory)
+#define MoveFile OVL_T(MoveFile)
+#define CopyFile OVL_T(CopyFile)
+#define GetCurrentDirectory OVL_T(GetCurrentDirectory)
+#define SetCurrentDirectory OVL_T(SetCurrentDirectory)
 #define CREATE_NEW 1
 #define CREATE_ALWAYS 2
 #define OPEN_EXISTING 3
@@ -278,18 +301,57 @@ OVL_FN(BOOL, SetCurrentDirectoryA, (LPCSTR lpPathName));
 #define FILE_TYPE_CHAR 0x0002
 #define FILE_TYPE_PIPE 0x0003
 
-#define CreateNamedPipe CreateNamedPipeA
-#define WaitNamedPipe WaitNamedPipeA
-#define CallNamedPipe CallNamedPipeA
+/* Pipes, between threads and processes of the same user */
+OVL_FN(HANDLE, CreateNamedPipeA,
+       (LPCSTR lpName, DWORD dwOpenMode, DWORD dwPipeMode, DWORD nMaxInstances, DWORD nOutBufferSize, DWORD nInBufferSize,
+        DWORD nDefaultTimeOut, LPSECURITY_ATTRIBUTES lpSecurityAttributes));
+OVL_FN(HANDLE, CreateNamedPipeW,
+       (LPCWSTR lpName, DWORD dwOpenMode, DWORD dwPipeMode, DWORD nMaxInstances, DWORD nOutBufferSize, DWORD nInBufferSize,
+        DWORD nDefaultTimeOut, LPSECURITY_ATTRIBUTES lpSecurityAttributes));
+OVL_FN(BOOL, ConnectNamedPipe, (HANDLE hNamedPipe, LPOVERLAPPED lpOverlapped));
+OVL_FN(BOOL, DisconnectNamedPipe, (HANDLE hNamedPipe));
+OVL_FN(BOOL, WaitNamedPipeA, (LPCSTR lpNamedPipeName, DWORD nTimeOut));
+OVL_FN(BOOL, WaitNamedPipeW, (LPCWSTR lpNamedPipeName, DWORD nTimeOut));
+OVL_FN(BOOL, CallNamedPipeA,
+       (LPCSTR lpNamedPipeName, LPVOID lpInBuffer, DWORD nInBufferSize, LPVOID lpOutBuffer, DWORD nOutBufferSize, LPDWORD lpBytesRead,
+        DWORD nTimeOut));
+OVL_FN(BOOL, CallNamedPipeW,
+       (LPCWSTR lpNamedPipeName, LPVOID lpInBuffer, DWORD nInBufferSize, LPVOID lpOutBuffer, DWORD nOutBufferSize, LPDWORD lpBytesRead,
+        DWORD nTimeOut));
+OVL_FN(BOOL, TransactNamedPipe,
+       (HANDLE hNamedPipe, LPVOID lpInBuffer, DWORD nInBufferSize, LPVOID lpOutBuffer, DWORD nOutBufferSize, LPDWORD lpBytesRead,
+        LPOVERLAPPED lpOverlapped));
+OVL_FN(BOOL, PeekNamedPipe,
+       (HANDLE hNamedPipe, LPVOID lpBuffer, DWORD nBufferSize, LPDWORD lpBytesRead, LPDWORD lpTotalBytesAvail,
+        LPDWORD lpBytesLeftThisMessage));
+OVL_FN(BOOL, SetNamedPipeHandleState, (HANDLE hNamedPipe, LPDWORD lpMode, LPDWORD lpMaxCollectionCount, LPDWORD lpCollectDataTimeout));
+OVL_FN(BOOL, GetNamedPipeHandleStateA,
+       (HANDLE hNamedPipe, LPDWORD lpState, LPDWORD lpCurInstances, LPDWORD lpMaxCollectionCount, LPDWORD lpCollectDataTimeout,
+        LPSTR lpUserName, DWORD nMaxUserNameSize));
+OVL_FN(BOOL, GetNamedPipeHandleStateW,
+       (HANDLE hNamedPipe, LPDWORD lpState, LPDWORD lpCurInstances, LPDWORD lpMaxCollectionCount, LPDWORD lpCollectDataTimeout,
+        LPWSTR lpUserName, DWORD nMaxUserNameSize));
+OVL_FN(BOOL, GetNamedPipeInfo,
+       (HANDLE hNamedPipe, LPDWORD lpFlags, LPDWORD lpOutBufferSize, LPDWORD lpInBufferSize, LPDWORD lpMaxInstances));
+OVL_FN(BOOL, GetNamedPipeClientProcessId, (HANDLE Pipe, PULONG ClientProcessId));
+OVL_FN(BOOL, GetNamedPipeServerProcessId, (HANDLE Pipe, PULONG ServerProcessId));
+OVL_FN(BOOL, CreatePipe, (PHANDLE hReadPipe, PHANDLE hWritePipe, LPSECURITY_ATTRIBUTES lpPipeAttributes, DWORD nSize));
+#define CreateNamedPipe OVL_T(CreateNamedPipe)
+#define WaitNamedPipe OVL_T(WaitNamedPipe)
+#define CallNamedPipe OVL_T(CallNamedPipe)
+#define GetNamedPipeHandleState OVL_T(GetNamedPipeHandleState)
 #define PIPE_ACCESS_INBOUND 0x00000001
 #define PIPE_ACCESS_OUTBOUND 0x00000002
 #define PIPE_ACCESS_DUPLEX 0x00000003
+#define PIPE_CLIENT_END 0x00000000
+#define PIPE_SERVER_END 0x00000001
 #define PIPE_WAIT 0x00000000
 #define PIPE_NOWAIT 0x00000001
 #define PIPE_READMODE_BYTE 0x00000000
 #define PIPE_READMODE_MESSAGE 0x00000002
 #define PIPE_TYPE_BYTE 0x00000000
 #define PIPE_TYPE_MESSAGE 0x00000004
+#define PIPE_ACCEPT_REMOTE_CLIENTS 0x00000000
 #define PIPE_REJECT_REMOTE_CLIENTS 0x00000008
 #define PIPE_UNLIMITED_INSTANCES 255
 #define NMPWAIT_WAIT_FOREVER 0xffffffffu
@@ -400,22 +462,29 @@ typedef struct _SYSTEM_INFO {
 OVL_FN(void, GetSystemInfo, (LPSYSTEM_INFO lpSystemInfo));
 OVL_FN(void, GetNativeSystemInfo, (LPSYSTEM_INFO lpSystemInfo));
 OVL_FN(BOOL, GetComputerNameA, (LPSTR lpBuffer, LPDWORD nSize));
-#define GetComputerName GetComputerNameA
+OVL_FN(BOOL, GetComputerNameW, (LPWSTR lpBuffer, LPDWORD nSize));
+#define GetComputerName OVL_T(GetComputerName)
 #define MAX_COMPUTERNAME_LENGTH 15
 OVL_FN(DWORD, GetModuleFileNameA, (HMODULE hModule, LPSTR lpFilename, DWORD nSize));
-#define GetModuleFileName GetModuleFileNameA
+OVL_FN(DWORD, GetModuleFileNameW, (HMODULE hModule, LPWSTR lpFilename, DWORD nSize));
+#define GetModuleFileName OVL_T(GetModuleFileName)
 OVL_FN(HMODULE, GetModuleHandleA, (LPCSTR lpModuleName));
-#define GetModuleHandle GetModuleHandleA
+OVL_FN(HMODULE, GetModuleHandleW, (LPCWSTR lpModuleName));
+#define GetModuleHandle OVL_T(GetModuleHandle)
 OVL_FN(LPSTR, GetCommandLineA, (void));
-#define GetCommandLine GetCommandLineA
+OVL_FN(LPWSTR, GetCommandLineW, (void));
+#define GetCommandLine OVL_T(GetCommandLine)
 OVL_FN(DWORD, GetEnvironmentVariableA, (LPCSTR lpName, LPSTR lpBuffer, DWORD nSize));
+OVL_FN(DWORD, GetEnvironmentVariableW, (LPCWSTR lpName, LPWSTR lpBuffer, DWORD nSize));
 OVL_FN(BOOL, SetEnvironmentVariableA, (LPCSTR lpName, LPCSTR lpValue));
-#define GetEnvironmentVariable GetEnvironmentVariableA
-#define SetEnvironmentVariable SetEnvironmentVariableA
+OVL_FN(BOOL, SetEnvironmentVariableW, (LPCWSTR lpName, LPCWSTR lpValue));
+#define GetEnvironmentVariable OVL_T(GetEnvironmentVariable)
+#define SetEnvironmentVariable OVL_T(SetEnvironmentVariable)
 OVL_FN(BOOL, IsDebuggerPresent, (void));
 OVL_FN(void, OutputDebugStringA, (LPCSTR lpOutputString));
+OVL_FN(void, OutputDebugStringW, (LPCWSTR lpOutputString));
 OVL_FN(void, DebugBreak, (void));
-#define OutputDebugString OutputDebugStringA
+#define OutputDebugString OVL_T(OutputDebugString)
 
 /* Memory */
 OVL_FN(HANDLE, GetProcessHeap, (void));
@@ -515,16 +584,21 @@ OVL_FN(int, WideCharToMultiByte,
 OVL_FN(int, lstrlenA, (LPCSTR lpString));
 OVL_FN(int, lstrlenW, (LPCWSTR lpString));
 OVL_FN(LPSTR, lstrcpyA, (LPSTR lpString1, LPCSTR lpString2));
+OVL_FN(LPWSTR, lstrcpyW, (LPWSTR lpString1, LPCWSTR lpString2));
 OVL_FN(LPSTR, lstrcpynA, (LPSTR lpString1, LPCSTR lpString2, int iMaxLength));
+OVL_FN(LPWSTR, lstrcpynW, (LPWSTR lpString1, LPCWSTR lpString2, int iMaxLength));
 OVL_FN(LPSTR, lstrcatA, (LPSTR lpString1, LPCSTR lpString2));
+OVL_FN(LPWSTR, lstrcatW, (LPWSTR lpString1, LPCWSTR lpString2));
 OVL_FN(int, lstrcmpA, (LPCSTR lpString1, LPCSTR lpString2));
+OVL_FN(int, lstrcmpW, (LPCWSTR lpString1, LPCWSTR lpString2));
 OVL_FN(int, lstrcmpiA, (LPCSTR lpString1, LPCSTR lpString2));
+OVL_FN(int, lstrcmpiW, (LPCWSTR lpString1, LPCWSTR lpString2));
 #define lstrlen OVL_T(lstrlen)
-#define lstrcpy lstrcpyA
-#define lstrcpyn lstrcpynA
-#define lstrcat lstrcatA
-#define lstrcmp lstrcmpA
-#define lstrcmpi lstrcmpiA
+#define lstrcpy OVL_T(lstrcpy)
+#define lstrcpyn OVL_T(lstrcpyn)
+#define lstrcat OVL_T(lstrcat)
+#define lstrcmp OVL_T(lstrcmp)
+#define lstrcmpi OVL_T(lstrcmpi)
 
 /* The console */
 typedef BOOL(WINAPI *PHANDLER_ROUTINE)(DWORD CtrlType);
@@ -550,6 +624,7 @@ OVL_FN(HANDLE, GetStdHandle, (DWORD nStdHandle));
 #define STD_OUTPUT_HANDLE ((DWORD)-11)
 #define STD_ERROR_HANDLE ((DWORD)-12)
 OVL_FN(BOOL, SetConsoleTitleA, (LPCSTR lpConsoleTitle));
+OVL_FN(BOOL, SetConsoleTitleW, (LPCWSTR lpConsoleTitle));
 OVL_FN(BOOL, SetConsoleTextAttribute, (HANDLE hConsoleOutput, WORD wAttributes));
 OVL_FN(BOOL, SetConsoleCursorPosition, (HANDLE hConsoleOutput, COORD dwCursorPosition));
 OVL_FN(BOOL, SetConsoleOutputCP, (UINT wCodePageID));
@@ -559,8 +634,10 @@ OVL_FN(BOOL, GetConsoleMode, (HANDLE hConsoleHandle, LPDWORD lpMode));
 OVL_FN(BOOL, SetConsoleMode, (HANDLE hConsoleHandle, DWORD dwMode));
 OVL_FN(BOOL, WriteConsoleA,
        (HANDLE hConsoleOutput, const VOID *lpBuffer, DWORD nNumberOfCharsToWrite, LPDWORD lpNumberOfCharsWritten, LPVOID lpReserved));
-#define SetConsoleTitle SetConsoleTitleA
-#define WriteConsole WriteConsoleA
+OVL_FN(BOOL, WriteConsoleW,
+       (HANDLE hConsoleOutput, const VOID *lpBuffer, DWORD nNumberOfCharsToWrite, LPDWORD lpNumberOfCharsWritten, LPVOID lpReserved));
+#define SetConsoleTitle OVL_T(SetConsoleTitle)
+#define WriteConsole OVL_T(WriteConsole)
 #define FOREGROUND_BLUE 0x0001
 #define FOREGROUND_GREEN 0x0002
 #define FOREGROUND_RED 0x0004

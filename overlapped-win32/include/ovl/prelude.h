@@ -17,7 +17,7 @@
 #endif
 #include "crt.h"
 
-#if defined(__cplusplus) && defined(OVL_VOID_MAIN)
+#if defined(__cplusplus) && defined(OVL_VOID_MAIN) && !defined(OVL_WIDE_MAIN)
 /* `void main` in C++, which only Microsoft's compiler lets pass: the program's is called by a proper one. */
 __attribute__((weak)) void ovl_main();
 __attribute__((weak)) void ovl_main(int, char **);
@@ -32,6 +32,40 @@ __attribute__((weak)) int main(int count, char **arguments, char **environment)
         ovl_main(count, arguments, environment);
 }
 #define main ovl_main
+#endif
+
+#ifdef OVL_WIDE_MAIN
+/* `wmain`, or `_tmain` with _UNICODE: a proper main calls it, with arguments made wide. They have 32 bits a character, like all wide text here. */
+#ifdef __cplusplus
+#ifdef OVL_VOID_MAIN
+#define ovl_wmain_result void
+#else
+#define ovl_wmain_result int
+#endif
+__attribute__((weak)) ovl_wmain_result ovl_wmain();
+__attribute__((weak)) ovl_wmain_result ovl_wmain(int, wchar_t **);
+__attribute__((weak)) ovl_wmain_result ovl_wmain(int, wchar_t **, wchar_t **);
+extern "C" wchar_t **ovl_wide_texts(char **texts);
+#undef main
+__attribute__((weak)) int main(int count, char **arguments, char **environment)
+{
+    typedef int (*Program)(int, wchar_t **, wchar_t **);
+    Program program = reinterpret_cast<Program>(static_cast<ovl_wmain_result (*)(int, wchar_t **)>(ovl_wmain));
+    if (!program)
+        program = reinterpret_cast<Program>(static_cast<ovl_wmain_result (*)()>(ovl_wmain));
+    if (!program)
+        program = reinterpret_cast<Program>(static_cast<ovl_wmain_result (*)(int, wchar_t **, wchar_t **)>(ovl_wmain));
+    return program(count, ovl_wide_texts(arguments), ovl_wide_texts(environment));
+}
+#else
+extern wchar_t **ovl_wide_texts(char **texts);
+extern int ovl_wide_program(int, wchar_t **, wchar_t **) __asm__("ovl_wmain");
+__attribute__((weak)) int main(int count, char **arguments, char **environment)
+{
+    return ovl_wide_program(count, ovl_wide_texts(arguments), ovl_wide_texts(environment));
+}
+#endif
+#define wmain ovl_wmain
 #endif
 
 #endif

@@ -66,8 +66,7 @@ typedef struct timeval TIMEVAL, *PTIMEVAL, *LPTIMEVAL;
 #define timerclear(t) ((t)->tv_sec = (t)->tv_usec = 0)
 #define timercmp(a, b, op) ((a)->tv_sec == (b)->tv_sec ? (a)->tv_usec op(b)->tv_usec : (a)->tv_sec op(b)->tv_sec)
 
-#if !defined(FD_SETSIZE) || (defined(_SYS_SELECT_H) && !defined(OVL_FD_SETSIZE_IS_THE_PROGRAMS))
-#undef FD_SETSIZE
+#ifndef FD_SETSIZE
 #define FD_SETSIZE 64
 #endif
 typedef struct fd_set {
@@ -505,7 +504,33 @@ typedef struct _WSAPROTOCOL_INFOA {
     DWORD dwProviderReserved;
     CHAR szProtocol[WSAPROTOCOL_LEN + 1];
 } WSAPROTOCOL_INFOA, *LPWSAPROTOCOL_INFOA;
+typedef struct _WSAPROTOCOL_INFOW {
+    DWORD dwServiceFlags1;
+    DWORD dwServiceFlags2;
+    DWORD dwServiceFlags3;
+    DWORD dwServiceFlags4;
+    DWORD dwProviderFlags;
+    GUID ProviderId;
+    DWORD dwCatalogEntryId;
+    WSAPROTOCOLCHAIN ProtocolChain;
+    int iVersion;
+    int iAddressFamily;
+    int iMaxSockAddr;
+    int iMinSockAddr;
+    int iSocketType;
+    int iProtocol;
+    int iProtocolMaxOffset;
+    int iNetworkByteOrder;
+    int iSecurityScheme;
+    DWORD dwMessageSize;
+    DWORD dwProviderReserved;
+    WCHAR szProtocol[WSAPROTOCOL_LEN + 1];
+} WSAPROTOCOL_INFOW, *LPWSAPROTOCOL_INFOW;
+#ifdef UNICODE
+typedef WSAPROTOCOL_INFOW WSAPROTOCOL_INFO, *LPWSAPROTOCOL_INFO;
+#else
 typedef WSAPROTOCOL_INFOA WSAPROTOCOL_INFO, *LPWSAPROTOCOL_INFO;
+#endif
 typedef struct _QualityOfService *LPQOS;
 typedef struct _WSAMSG {
     LPSOCKADDR name;
@@ -533,8 +558,13 @@ OVL_FN(void, WSASetLastError, (int iError));
 
 OVL_FN(SOCKET, socket, (int af, int type, int protocol));
 OVL_FN(SOCKET, WSASocketA, (int af, int type, int protocol, LPWSAPROTOCOL_INFOA lpProtocolInfo, GROUP g, DWORD dwFlags));
-#define WSASocketW WSASocketA
-#define WSASocket WSASocketA
+OVL_FN(int, WSADuplicateSocketA, (SOCKET s, DWORD dwProcessId, LPWSAPROTOCOL_INFOA lpProtocolInfo));
+#define FROM_PROTOCOL_INFO (-1)
+OVL_FN(int, WSADuplicateSocketW, (SOCKET s, DWORD dwProcessId, LPWSAPROTOCOL_INFOW lpProtocolInfo));
+/* All of it that is read lies before the text. */
+extern SOCKET WSASocketW(int af, int type, int protocol, LPWSAPROTOCOL_INFOW lpProtocolInfo, GROUP g, DWORD dwFlags) __asm__("ovl_WSASocketA");
+#define WSADuplicateSocket OVL_T(WSADuplicateSocket)
+#define WSASocket OVL_T(WSASocket)
 OVL_FN(int, closesocket, (SOCKET s));
 OVL_FN(int, bind, (SOCKET s, const struct sockaddr *name, int namelen));
 OVL_FN(int, listen, (SOCKET s, int backlog));
@@ -556,7 +586,6 @@ OVL_FN(int, getpeername, (SOCKET s, struct sockaddr *name, int *namelen));
 extern int ovl_ioctlsocket(SOCKET s, int cmd, u_long *argp);
 extern int ovl_select(int nfds, fd_set *readfds, fd_set *writefds, fd_set *exceptfds, const struct timeval *timeout);
 OVL_FN(int, WSAPoll, (LPWSAPOLLFD fdArray, ULONG fds, INT timeout));
-#define WSADuplicateSocket WSADuplicateSocketA
 
 OVL_FN(int, WSARecv,
        (SOCKET s, LPWSABUF lpBuffers, DWORD dwBufferCount, LPDWORD lpNumberOfBytesRecvd, LPDWORD lpFlags, LPWSAOVERLAPPED lpOverlapped,
@@ -603,10 +632,10 @@ OVL_FN(INT, WSAAddressToStringA,
 OVL_FN(INT, WSAStringToAddressA,
        (LPSTR AddressString, INT AddressFamily, LPWSAPROTOCOL_INFOA lpProtocolInfo, LPSOCKADDR lpAddress, LPINT lpAddressLength));
 OVL_FN(INT, WSAAddressToStringW,
-       (LPSOCKADDR lpsaAddress, DWORD dwAddressLength, LPWSAPROTOCOL_INFOA lpProtocolInfo, LPWSTR lpszAddressString,
+       (LPSOCKADDR lpsaAddress, DWORD dwAddressLength, LPWSAPROTOCOL_INFOW lpProtocolInfo, LPWSTR lpszAddressString,
         LPDWORD lpdwAddressStringLength));
 OVL_FN(INT, WSAStringToAddressW,
-       (LPWSTR AddressString, INT AddressFamily, LPWSAPROTOCOL_INFOA lpProtocolInfo, LPSOCKADDR lpAddress, LPINT lpAddressLength));
+       (LPWSTR AddressString, INT AddressFamily, LPWSAPROTOCOL_INFOW lpProtocolInfo, LPSOCKADDR lpAddress, LPINT lpAddressLength));
 #define WSAAddressToString OVL_T(WSAAddressToString)
 #define WSAStringToAddress OVL_T(WSAStringToAddress)
 
@@ -623,9 +652,15 @@ OVL_FN(INT, getnameinfo,
         DWORD ServiceBufferSize, INT Flags));
 #define GetAddrInfoA getaddrinfo
 #define FreeAddrInfoA freeaddrinfo
+OVL_FN(INT, GetAddrInfoW, (PCWSTR pNodeName, PCWSTR pServiceName, const ADDRINFOW *pHints, PADDRINFOW *ppResult));
+extern void FreeAddrInfoW(PADDRINFOW pAddrInfo) __asm__("ovl_freeaddrinfo");
+OVL_FN(INT, GetNameInfoW,
+       (const SOCKADDR *pSockaddr, int SockaddrLength, PWCHAR pNodeBuffer, DWORD NodeBufferSize, PWCHAR pServiceBuffer,
+        DWORD ServiceBufferSize, INT Flags));
 #define GetNameInfoA getnameinfo
 #define GetAddrInfo OVL_T(GetAddrInfo)
 #define FreeAddrInfo OVL_T(FreeAddrInfo)
+#define GetNameInfo OVL_T(GetNameInfo)
 
 /* Extensions: mswsock.h */
 typedef struct _TRANSMIT_FILE_BUFFERS {
@@ -640,6 +675,25 @@ typedef struct _TRANSMIT_FILE_BUFFERS {
 #define TF_USE_DEFAULT_WORKER 0x00
 #define TF_USE_SYSTEM_THREAD 0x10
 #define TF_USE_KERNEL_APC 0x20
+typedef struct _TRANSMIT_PACKETS_ELEMENT {
+    ULONG dwElFlags;
+    ULONG cLength;
+    __extension__ union {
+        __extension__ struct {
+            LARGE_INTEGER nFileOffset;
+            HANDLE hFile;
+        };
+        PVOID pBuffer;
+    };
+} TRANSMIT_PACKETS_ELEMENT, *PTRANSMIT_PACKETS_ELEMENT, *LPTRANSMIT_PACKETS_ELEMENT;
+#define TP_ELEMENT_MEMORY 1
+#define TP_ELEMENT_FILE 2
+#define TP_ELEMENT_EOP 4
+#define TP_DISCONNECT TF_DISCONNECT
+#define TP_REUSE_SOCKET TF_REUSE_SOCKET
+#define TP_USE_DEFAULT_WORKER TF_USE_DEFAULT_WORKER
+#define TP_USE_SYSTEM_THREAD TF_USE_SYSTEM_THREAD
+#define TP_USE_KERNEL_APC TF_USE_KERNEL_APC
 #define OVL_ACCEPTEX \
     (SOCKET sListenSocket, SOCKET sAcceptSocket, PVOID lpOutputBuffer, DWORD dwReceiveDataLength, DWORD dwLocalAddressLength, \
      DWORD dwRemoteAddressLength, LPDWORD lpdwBytesReceived, LPOVERLAPPED lpOverlapped)
@@ -660,6 +714,15 @@ typedef BOOL(PASCAL *LPFN_CONNECTEX)(SOCKET s, const struct sockaddr *name, int 
 typedef BOOL(PASCAL *LPFN_DISCONNECTEX)(SOCKET s, LPOVERLAPPED lpOverlapped, DWORD dwFlags, DWORD dwReserved);
 typedef INT(PASCAL *LPFN_WSARECVMSG)(SOCKET s, LPWSAMSG lpMsg, LPDWORD lpdwNumberOfBytesRecvd, LPWSAOVERLAPPED lpOverlapped,
                                      LPWSAOVERLAPPED_COMPLETION_ROUTINE lpCompletionRoutine);
+typedef INT(PASCAL *LPFN_WSASENDMSG)(SOCKET s, LPWSAMSG lpMsg, DWORD dwFlags, LPDWORD lpNumberOfBytesSent, LPWSAOVERLAPPED lpOverlapped,
+                                     LPWSAOVERLAPPED_COMPLETION_ROUTINE lpCompletionRoutine);
+typedef BOOL(PASCAL *LPFN_TRANSMITPACKETS)(SOCKET hSocket, LPTRANSMIT_PACKETS_ELEMENT lpPacketArray, DWORD nElementCount, DWORD nSendSize,
+                                           LPOVERLAPPED lpOverlapped, DWORD dwFlags);
+OVL_FN(int, WSASendMsg,
+       (SOCKET Handle, LPWSAMSG lpMsg, DWORD dwFlags, LPDWORD lpNumberOfBytesSent, LPWSAOVERLAPPED lpOverlapped,
+        LPWSAOVERLAPPED_COMPLETION_ROUTINE lpCompletionRoutine));
+#define WSAID_WSASENDMSG {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}}
+#define WSAID_TRANSMITPACKETS {0xd9689da0, 0x1f90, 0x11d3, {0x99, 0x71, 0x00, 0xc0, 0x4f, 0x68, 0xc8, 0x76}}
 #define WSAID_ACCEPTEX {0xb5367df1, 0xcbac, 0x11cf, {0x95, 0xca, 0x00, 0x80, 0x5f, 0x48, 0xa1, 0x92}}
 #define WSAID_GETACCEPTEXSOCKADDRS {0xb5367df2, 0xcbac, 0x11cf, {0x95, 0xca, 0x00, 0x80, 0x5f, 0x48, 0xa1, 0x92}}
 #define WSAID_TRANSMITFILE {0xb5367df0, 0xcbac, 0x11cf, {0x95, 0xca, 0x00, 0x80, 0x5f, 0x48, 0xa1, 0x92}}

@@ -11,7 +11,7 @@ using namespace std;
 #pragma comment(lib, "Ws2_32.lib")
 #pragma warning(disable: 4996)
 
-interface IOperation { virtual void Completed(BOOL ok, DWORD bytes) = 0; virtual ~IOperation() {} };
+struct IOperation { virtual void Completed(BOOL ok, DWORD bytes) = 0; virtual ~IOperation() {} };
 
 HANDLE g_hPort;
 SOCKET g_listener;

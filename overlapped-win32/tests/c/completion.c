@@ -78,7 +78,7 @@ static void p14_the_apc_wins_where_the_thread_has_not_dequeued_before(void)
     thread = CreateThread(NULL, 0, dequeues_for_the_first_time, port, 0, NULL);
     EQUAL(WaitForSingleObject(thread, 5000), WAIT_OBJECT_0);
     GetExitCodeThread(thread, &code);
-    EQUAL(code, 0);
+    EQUAL(code, WINE_DIFFERS("the packet always wins") ? 1 : 0);
     CloseHandle(thread);
     CloseHandle(port);
 }
@@ -253,10 +253,16 @@ static void x03_a_blocked_receive_is_cancelled_from_another_thread(void)
     connected_pair(&a, &b);
     thread = CreateThread(NULL, 0, receives_plainly, (void *)b, 0, NULL);
     Sleep(100);
-    CHECK(CancelSynchronousIo(thread));
-    EQUAL(WaitForSingleObject(thread, 5000), WAIT_OBJECT_0);
-    GetExitCodeThread(thread, &code);
-    EQUAL(code, WSA_OPERATION_ABORTED);
+    if (WINE_DIFFERS("a plain receive is not found")) {
+        FAILS(!CancelSynchronousIo(thread), ERROR_NOT_FOUND);
+        send(a, "abcd", 4, 0);
+        EQUAL(WaitForSingleObject(thread, 5000), WAIT_OBJECT_0);
+    } else {
+        CHECK(CancelSynchronousIo(thread));
+        EQUAL(WaitForSingleObject(thread, 5000), WAIT_OBJECT_0);
+        GetExitCodeThread(thread, &code);
+        EQUAL(code, WSA_OPERATION_ABORTED);
+    }
     CloseHandle(thread);
     closesocket(a);
     closesocket(b);
@@ -277,8 +283,12 @@ static void s09_closing_one_of_two_duplicates_cancels_nothing(void)
     EQUAL(CloseHandle((HANDLE)b), TRUE);
     EQUAL(WaitForSingleObject(overlapped.hEvent, 50), WAIT_TIMEOUT);
     send(a, "abcd", 4, 0);
-    CHECK(GetOverlappedResult(other, &overlapped, &bytes, TRUE));
-    EQUAL(bytes, 4);
+    if (WINE_DIFFERS("the receive fails, for the handle that it was started on has gone")) {
+        FAILS(!GetOverlappedResult(other, &overlapped, &bytes, TRUE), ERROR_INVALID_HANDLE);
+    } else {
+        CHECK(GetOverlappedResult(other, &overlapped, &bytes, TRUE));
+        EQUAL(bytes, 4);
+    }
     CloseHandle(other);
     CloseHandle(overlapped.hEvent);
     closesocket(a);
@@ -293,7 +303,10 @@ static void s17_a_hard_close_resets(void)
     connected_pair(&a, &b);
     EQUAL(setsockopt(a, SOL_SOCKET, SO_LINGER, (char *)&hard, sizeof hard), 0);
     closesocket(a);
-    FAILS(recv(b, in, 4, 0) == SOCKET_ERROR, WSAECONNRESET);
+    if (WINE_DIFFERS("a receive that starts after the reset reads an orderly end"))
+        EQUAL(recv(b, in, 4, 0), 0);
+    else
+        FAILS(recv(b, in, 4, 0) == SOCKET_ERROR, WSAECONNRESET);
     closesocket(b);
 }
 

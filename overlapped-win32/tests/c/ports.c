@@ -63,6 +63,10 @@ static void p10_closing_a_port_releases_its_waiters(void)
         threads[i] = CreateThread(NULL, 0, wait_for_packet, port, 0, NULL);
     Sleep(100);
     CHECK(CloseHandle(port));
+    if (WINE_DIFFERS("they wait for ever")) {
+        EQUAL(WaitForMultipleObjects(3, threads, FALSE, 200), WAIT_TIMEOUT);
+        return;
+    }
     EQUAL(WaitForMultipleObjects(3, threads, TRUE, 5000), WAIT_OBJECT_0);
     for (i = 0; i < 3; i++) {
         CHECK(GetExitCodeThread(threads[i], &code));
@@ -424,7 +428,10 @@ static void x02_a_cancelled_operation_queues_a_packet_and_loses_nothing(void)
     memset(&other, 0, sizeof other);
     connected_pair(&a, &b);
     CreateIoCompletionPort((HANDLE)b, port, 5, 0);
-    FAILS(!CancelIoEx((HANDLE)b, NULL), ERROR_NOT_FOUND);
+    if (WINE_DIFFERS("CancelIoEx of a socket without operations is TRUE"))
+        CHECK(CancelIoEx((HANDLE)b, NULL));
+    else
+        FAILS(!CancelIoEx((HANDLE)b, NULL), ERROR_NOT_FOUND);
     CHECK(CancelIo((HANDLE)b)); /* TRUE even if there is nothing */
     EQUAL(start_recv(b, in, sizeof in, &overlapped), 0);
     FAILS(!CancelIoEx((HANDLE)b, &other), ERROR_NOT_FOUND);
@@ -455,7 +462,10 @@ static void s09_closing_a_socket_tells_each_operation(void)
     EQUAL(start_recv(b, in, sizeof in, &overlapped), 0);
     EQUAL(closesocket(b), 0);
     CHECK(!packet(port, &bytes, &key, &which));
-    EQUAL(GetLastError(), ERROR_CONNECTION_ABORTED);
+    if (WINE_DIFFERS("the receive of a closed socket ends with another error"))
+        EQUAL(GetLastError(), 676); /* ERROR_HANDLES_CLOSED */
+    else
+        EQUAL(GetLastError(), ERROR_CONNECTION_ABORTED);
     CHECK(which == &overlapped && key == 5);
     FAILS(closesocket(b) == SOCKET_ERROR, WSAENOTSOCK);
     FAILS(send(b, "x", 1, 0) == SOCKET_ERROR, WSAENOTSOCK);

@@ -136,12 +136,52 @@ static void r06_an_apc_queued_before_the_thread_runs_comes_first(void)
     thread = CreateThread(NULL, 0, tells_runs, NULL, CREATE_SUSPENDED, NULL);
     CHECK(thread != NULL);
     CHECK(QueueUserAPC(apc_sets, thread, 3));
+    CHECK(QueueUserAPC(apc_sets, thread, 4)); /* all of them, in order */
+    EQUAL(runs, 0);
     EQUAL(ResumeThread(thread), 1);
     EQUAL(WaitForSingleObject(thread, 5000), WAIT_OBJECT_0);
     GetExitCodeThread(thread, &code);
-    EQUAL(code, 3);
+    EQUAL(code, 34);
     FAILS(QueueUserAPC(apc_sets, thread, 3) == 0, ERROR_GEN_FAILURE);
     CloseHandle(thread);
+}
+
+static volatile LONG sleeping;
+
+static DWORD WINAPI never_waits_alertably(void *unused)
+{
+    (void)unused;
+    InterlockedIncrement(&sleeping);
+    WaitForSingleObject(gate, 5000);
+    SleepEx(1, FALSE);
+    return (DWORD)runs;
+}
+
+/* What was given to an APC goes with it: that nothing of the library's is left is for AddressSanitizer and valgrind to say. */
+static void r06_apcs_of_a_thread_that_never_waits_alertably_vanish_with_it(void)
+{
+    DWORD code = 1;
+    int i;
+    HANDLE thread;
+    gate = CreateEventA(NULL, TRUE, FALSE, NULL);
+    runs = 0;
+    sleeping = 0;
+    thread = CreateThread(NULL, 0, never_waits_alertably, NULL, 0, NULL);
+    while (!sleeping)
+        Sleep(1);
+    for (i = 0; i < 1000; i++)
+        CHECK(QueueUserAPC(apc_sets, thread, 1));
+    EQUAL(WaitForSingleObject(thread, 30), WAIT_TIMEOUT); /* they do not wake it either */
+    SetEvent(gate);
+    EQUAL(WaitForSingleObject(thread, 5000), WAIT_OBJECT_0);
+    CHECK(GetExitCodeThread(thread, &code));
+    EQUAL(code, 0);
+    EQUAL(runs, 0);
+    EQUAL(SleepEx(0, TRUE), 0); /* nobody else has them */
+    EQUAL(runs, 0);
+    FAILS(QueueUserAPC(apc_sets, thread, 3) == 0, ERROR_GEN_FAILURE);
+    CloseHandle(thread);
+    CloseHandle(gate);
 }
 
 static void r07_a_routine_of_a_failure_gets_the_error_and_no_bytes(void)
@@ -490,6 +530,7 @@ int main(void)
     RUN(r03_a_sleep_that_nothing_ends_takes_its_time);
     RUN(r05_an_apc_ends_a_wait_and_the_object_is_not_consumed);
     RUN(r06_an_apc_queued_before_the_thread_runs_comes_first);
+    RUN(r06_apcs_of_a_thread_that_never_waits_alertably_vanish_with_it);
     RUN(r07_a_routine_of_a_failure_gets_the_error_and_no_bytes);
     RUN(r08_all_alertable_waits_run_routines);
     RUN(r09_a_plain_receive_that_waits_runs_apcs_and_goes_on);
