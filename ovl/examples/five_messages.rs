@@ -15,12 +15,11 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The models, and how each hears of a completion.
@@ -35,6 +34,17 @@ const MESSAGES: usize = 5;
 const BYTES: usize = 64;
 /// So often the five are sent. Drawn is the round of median length.
 const ROUNDS: usize = 101;
+
+#[cfg(unix)]
+fn ask_to_end(server: &Child) -> Result<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+    Ok(kill_process(Pid::from_child(server), Signal::TERM)?)
+}
+
+#[cfg(not(unix))]
+fn ask_to_end(_server: &Child) -> Result<()> {
+    bail!("there are no signals here to end a server with: name traces that were recorded elsewhere")
+}
 
 fn main() -> Result<()> {
     let mut arguments = env::args_os().skip(1).map(PathBuf::from);
@@ -87,7 +97,7 @@ fn record(model: &str) -> Result<PathBuf> {
             connection.read_exact(&mut [0; BYTES])?;
         }
     }
-    kill_process(Pid::from_child(&server), Signal::TERM)?;
+    ask_to_end(&server)?;
     out.read_to_string(&mut ready)?;
     if !server.wait()?.success() {
         bail!("the server of model {model} did not end well");

@@ -35,6 +35,7 @@ pub(crate) fn run(language: Language, options: &Compile) -> Result<u8> {
         let root = aliases.path().join("1/2/3/4/5/6");
         fs::create_dir_all(&root)?;
         let mut sources = Sources::new(&request.include_dirs, &home.headers, root);
+        sources.unicode = request.unicode;
         for source in &request.sources {
             sources.read(source)?;
         }
@@ -59,6 +60,13 @@ pub(crate) fn programs() -> Result<PathBuf> {
     places.into_iter().find(|place| place.is_dir()).context("the examples of overlapped-win32 are not there")
 }
 
+/// For another compiler with Windows' headers: files in a directory under the names by which a source includes what is in lower case.
+pub(crate) fn spellings(source: &Path, directory: &Path) -> Result<()> {
+    let home = Home::find()?;
+    fs::create_dir_all(directory)?;
+    Sources::new(&[], &home.headers, directory.to_owned()).read(source)
+}
+
 /// What the arguments ask for.
 #[derive(Debug, Default)]
 struct Request {
@@ -74,6 +82,8 @@ struct Request {
     shared_library: bool,
     fully_static: bool,
     verbose: bool,
+    /// -D_UNICODE.
+    unicode: bool,
 }
 
 /// Options whose value is the next argument.
@@ -151,6 +161,7 @@ impl Request {
                 "-c" | "-S" | "-E" | "-M" | "-MM" | "-fsyntax-only" => request.no_link = true,
                 "-static" | "-static-pie" => request.fully_static = true,
                 "-v" | "-###" => request.verbose = true,
+                _ if text == "-D_UNICODE" || text.starts_with("-D_UNICODE=") => request.unicode = true,
                 _ if text.starts_with("-std=") || text == "-ansi" => request.standard_given = true,
                 _ => {}
             }
@@ -161,6 +172,8 @@ impl Request {
                     continue;
                 }
                 request.language_forced |= text == "-x";
+                request.unicode |=
+                    text == "-D" && value.is_some_and(|value| value == "_UNICODE" || value == "_UNICODE=1");
             }
             let directory = match (text.strip_prefix("-I"), &*text, value) {
                 (_, "-I" | "-iquote" | "-isystem", Some(value)) => Some(PathBuf::from(value)),
@@ -361,6 +374,9 @@ impl Compiler {
         if sources.void_main {
             add(&["-DOVL_VOID_MAIN"]);
         }
+        if sources.wide_main {
+            add(&["-DOVL_WIDE_MAIN"]);
+        }
         if sources.filesystem {
             add(&["-DOVL_FILESYSTEM"]);
         }
@@ -382,6 +398,9 @@ struct Sources<'a> {
     aliases: PathBuf,
     seen: BTreeSet<PathBuf>,
     void_main: bool,
+    wide_main: bool,
+    /// _UNICODE was given as an argument.
+    unicode: bool,
     filesystem: bool,
 }
 
@@ -423,7 +442,16 @@ const C_LIBRARY: &[&str] = &[
 
 impl<'a> Sources<'a> {
     fn new(include_dirs: &'a [PathBuf], headers: &'a Path, aliases: PathBuf) -> Self {
-        Self { include_dirs, headers, aliases, seen: BTreeSet::new(), void_main: false, filesystem: false }
+        Self {
+            include_dirs,
+            headers,
+            aliases,
+            seen: BTreeSet::new(),
+            void_main: false,
+            wide_main: false,
+            unicode: false,
+            filesystem: false,
+        }
     }
 
     /// Reads a file and those it includes, and gives each that is not there under its name one.
@@ -435,6 +463,7 @@ impl<'a> Sources<'a> {
         }
         let text = String::from_utf8_lossy(&bytes);
         self.void_main |= has_void_main(&text);
+        self.wide_main |= has_wide_main(&text, self.unicode);
         for include in includes(&text) {
             self.filesystem |= include.name == "filesystem";
             self.resolve(path.parent().unwrap_or(Path::new("")), &include)?;
@@ -519,12 +548,29 @@ fn includes(text: &str) -> impl Iterator<Item = Include<'_>> {
     })
 }
 
+/// Whether the program begins with `wmain`, or with a `_tmain` that is one.
+fn has_wide_main(text: &str, unicode: bool) -> bool {
+    let mut words = text.split_whitespace();
+    let mut defines = false;
+    let unicode = unicode
+        || text.lines().any(|line| {
+            let mut words = line.trim_start().trim_start_matches('#').split_whitespace();
+            words.next() == Some("define") && words.next() == Some("_UNICODE")
+        });
+    words.any(|word| {
+        let begins = |main: &str| word.strip_prefix(main).is_some_and(|rest| rest.is_empty() || rest.starts_with('('));
+        let found = defines && (begins("wmain") || unicode && begins("_tmain"));
+        defines = matches!(word, "int" | "INT" | "void" | "VOID" | "__cdecl" | "_cdecl" | "WINAPIV" | "CDECL");
+        found
+    })
+}
+
 /// Whether `main` returns nothing, for which C++ has no flag.
 fn has_void_main(text: &str) -> bool {
     let words: Vec<&str> = text.split(|c: char| c.is_whitespace()).filter(|word| !word.is_empty()).collect();
     words.windows(3).any(|three| {
         let is_main = |word: &str| {
-            ["main", "_tmain"]
+            ["main", "_tmain", "wmain"]
                 .iter()
                 .any(|main| word.strip_prefix(main).is_some_and(|rest| rest.is_empty() || rest.starts_with('(')))
         };
@@ -573,6 +619,16 @@ mod tests {
     fn the_tool_does_not_take_itself_for_the_compiler() {
         assert!(is_this_tool("ovl cc") && is_this_tool("/usr/local/bin/ovl c++"));
         assert!(!is_this_tool("ccache gcc") && !is_this_tool("") && !is_this_tool("ovl/gcc"));
+    }
+
+    #[test]
+    fn a_wide_main_is_recognized() {
+        assert!(has_wide_main("int wmain(int argc, wchar_t **argv)", false));
+        assert!(has_wide_main("int __cdecl wmain (void)", false));
+        assert!(has_wide_main("#define _UNICODE\nint _tmain(int argc, TCHAR *argv[])", false));
+        assert!(has_wide_main("void _tmain()", true));
+        assert!(!has_wide_main("int _tmain(int argc, TCHAR *argv[])", false));
+        assert!(!has_wide_main("/* no wmain here */ int main(void)", true));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The command line: every flag with its meaning, its default and its check in one place.
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,14 +46,13 @@ pub(crate) enum Command {
     Client(Client),
     /// Put verified load on an echo server and measure it
     Load(Load),
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     /// Compile C programs that were written for Windows, with the system's C compiler
     Cc(Compile),
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     /// Compile C++ programs that were written for Windows, with the system's C++ compiler
     #[command(name = "c++")]
     Cxx(Compile),
-    #[cfg(unix)]
     /// Say what operations run on here, what this system allows, and what cures its shortcomings
     Doctor(Doctor),
 }
@@ -228,7 +227,7 @@ pub(crate) struct Load {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code: 0 only if every byte came back right, in all four models.")]
+#[command(after_help = "Exit code: 0 only if every byte came back right, from each server in the table.")]
 pub(crate) struct Demo {
     /// How long to run each model
     #[arg(short, long, value_name = "TIME", default_value = "2.5s", value_parser = duration)]
@@ -239,7 +238,8 @@ pub(crate) struct Demo {
     /// Bytes in a message
     #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = message_size)]
     pub(crate) size: usize,
-    /// Compile servers in C that were written for Windows, as they are, and measure them beside ours
+    /// Compile servers in C that were written for Windows, as they are, and measure them beside ours. Where Wine is
+    /// installed (wine, wineserver and x86_64-w64-mingw32-gcc on the PATH) the same sources run as .exe under it, too
     #[arg(long)]
     pub(crate) win32: bool,
     /// Write the result as a web page, too: one file, with pictures, that needs nothing else
@@ -247,7 +247,7 @@ pub(crate) struct Demo {
     pub(crate) html: Option<PathBuf>,
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Runs $CC, or cc (c++: $CXX, or c++) with the arguments as they are, and what a Windows program needs besides: the headers of \
@@ -265,11 +265,10 @@ pub(crate) struct Compile {
     pub(crate) arguments: Vec<OsString>,
 }
 
-#[cfg(unix)]
 #[derive(Debug, Args)]
 #[command(after_help = "\
-io_uring is used where it works, and readiness where it does not; OVERLAPPED_ENGINE=uring or =readiness in the environment asks \
-for one.
+On Linux io_uring is used where it works, and readiness where it does not; OVERLAPPED_ENGINE=uring or =readiness in the environment \
+asks for one. Windows has its own completion ports.
 
 Exit code: 0 if there is an engine to run on, 1 if the one that was asked for is not to be had.")]
 pub(crate) struct Doctor {

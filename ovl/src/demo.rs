@@ -3,7 +3,7 @@
 mod chart;
 mod page;
 mod server;
-#[cfg_attr(windows, path = "demo/win32_windows.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "demo/win32_elsewhere.rs")]
 mod win32;
 
 use std::fs::File;
@@ -20,6 +20,9 @@ use crate::cli::{self, Demo, Model};
 use crate::report::{self, Latency, Report};
 use crate::{load, platform, text};
 use server::Server;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the demonstration and returns the exit code.
 pub(crate) fn run(options: &Demo) -> Result<u8> {
@@ -43,17 +46,18 @@ pub(crate) fn run(options: &Demo) -> Result<u8> {
     }
     let win32 = match options.win32 {
         true => win32::measure(options, &interrupted)?,
-        false => Vec::new(),
+        false => win32::Shown { is_complete: true, ..win32::Shown::default() },
     };
-    let all = || rows.iter().map(|row| (row.model.name(), row)).chain(win32.iter().map(|(name, row)| (*name, row)));
+    let all =
+        || rows.iter().map(|row| (row.model.name(), row)).chain(win32.rows.iter().map(|(name, row)| (*name, row)));
     say(&table(all()));
     all().map(|(_, row)| row).filter(|row| !row.report.is_ok()).for_each(|row| say(&row.report.to_string()));
-    let complete = rows.len() == Model::ALL.len() && (!options.win32 || win32.len() == win32::PROGRAMS);
+    let complete = rows.len() == Model::ALL.len() && win32.is_complete;
     let well = complete && all().all(|(_, row)| row.report.is_ok());
     if well {
         say(&explanation(&rows));
         if options.win32 {
-            say(win32::EXPLANATION);
+            say(&win32.explanation);
         }
     } else if interrupted.load(Ordering::Relaxed) {
         say("Interrupted.");
@@ -109,10 +113,10 @@ struct Row {
 
 impl Row {
     fn measure(model: Model, options: &Demo, interrupted: &AtomicBool) -> Result<Self> {
-        Self::of(model, Server::start(model)?, options, interrupted)
+        Self::of(model, Server::start(model)?, options, PATIENCE, interrupted)
     }
 
-    fn of(model: Model, server: Server, options: &Demo, interrupted: &AtomicBool) -> Result<Self> {
+    fn of(model: Model, server: Server, options: &Demo, patience: Duration, interrupted: &AtomicBool) -> Result<Self> {
         let load = cli::Load {
             address: server.address.clone(),
             connections: options.connections,
@@ -122,8 +126,8 @@ impl Row {
             messages: None,
             omit: Duration::ZERO,
             threads: 1,
-            connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(5),
+            connect_timeout: patience,
+            timeout: patience,
             seed: 1,
             json: None,
         };

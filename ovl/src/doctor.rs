@@ -1,14 +1,11 @@
 //! `ovl doctor`: what operations run on here, what this system allows, and the line that cures what it lacks.
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use overlapped::engine::{self, Obstacle};
-use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use crate::cli::Doctor;
+use crate::platform;
 use crate::text;
 
 /// The name and version of the JSON report.
@@ -51,15 +48,15 @@ struct Feature {
     present: bool,
 }
 
-/// Null: no limit, or not known.
-#[derive(Serialize)]
-struct Limits {
-    descriptors_soft: Option<u64>,
-    descriptors_hard: Option<u64>,
-    memlock_bytes_soft: Option<u64>,
-    memlock_bytes_hard: Option<u64>,
-    ephemeral_ports: Option<(u64, u64)>,
-    somaxconn: Option<u64>,
+/// What the system allows. Null: no limit, or not known.
+#[derive(Default, Serialize)]
+pub(crate) struct Limits {
+    pub(crate) descriptors_soft: Option<u64>,
+    pub(crate) descriptors_hard: Option<u64>,
+    pub(crate) memlock_bytes_soft: Option<u64>,
+    pub(crate) memlock_bytes_hard: Option<u64>,
+    pub(crate) ephemeral_ports: Option<(u64, u64)>,
+    pub(crate) somaxconn: Option<u64>,
 }
 
 /// Something that could be better.
@@ -87,7 +84,7 @@ pub(crate) fn run(options: &Doctor) -> Result<u8> {
 
 impl Report {
     fn new(engine: engine::Report) -> Self {
-        let limits = Limits::of_this_process();
+        let limits = platform::limits();
         let mut findings = Vec::new();
         if let Some(obstacle) = engine.obstacle {
             findings.push(Finding { what: format!("{obstacle}"), cures: cures(obstacle) });
@@ -100,15 +97,14 @@ impl Report {
             needed: feature.needed,
             present: feature.present,
         };
-        let uname = rustix::system::uname();
         Self {
             schema: SCHEMA,
             engine: engine.engine.ok().map(|engine| engine.name()),
             error: engine.engine.err().map(|error| error.to_string()),
             forced: engine.forced,
-            kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
+            kernel: platform::version(),
             io_uring: IoUring {
-                works: engine.obstacle.is_none(),
+                works: engine.obstacle.is_none() && !engine.features.is_empty(),
                 obstacle: engine.obstacle.map(|obstacle| obstacle.to_string()),
                 features: engine.features.iter().map(feature).collect(),
             },
@@ -124,7 +120,9 @@ impl Report {
             (None, error) => row("engine", format_args!("none: {}", error.as_deref().unwrap_or("unknown"))),
         }
         row("kernel", &self.kernel);
-        row("io_uring", self.io_uring.in_short());
+        if self.io_uring.works || self.io_uring.obstacle.is_some() {
+            row("io_uring", self.io_uring.in_short());
+        }
         let features = &self.io_uring.features;
         let names = |needed: bool, present: bool| {
             let its = features.iter().filter(|feature| (feature.needed, feature.present) == (needed, present));
@@ -156,8 +154,16 @@ impl Report {
             ephemeral_ports,
             somaxconn,
         } = &self.limits;
-        row("descriptors", format_args!("{}, at most {}", limit(*descriptors_soft), limit(*descriptors_hard)));
-        row("locked memory", format_args!("{}, at most {}", bytes(*memlock_bytes_soft), bytes(*memlock_bytes_hard)));
+        match (descriptors_soft, descriptors_hard) {
+            (None, None) => row("descriptors", "unlimited"),
+            (soft, hard) => row("descriptors", format_args!("{}, at most {}", limit(*soft), limit(*hard))),
+        }
+        if platform::LOCKS_MEMORY {
+            row(
+                "locked memory",
+                format_args!("{}, at most {}", bytes(*memlock_bytes_soft), bytes(*memlock_bytes_hard)),
+            );
+        }
         if let Some((first, last)) = ephemeral_ports {
             row("ephemeral ports", format_args!("{first} to {last}"));
         }
@@ -190,25 +196,6 @@ impl IoUring {
 }
 
 impl Limits {
-    fn of_this_process() -> Self {
-        let (descriptors, memlock) = (getrlimit(Resource::Nofile), getrlimit(Resource::Memlock));
-        let numbers = |path: &str| -> Vec<u64> {
-            let text = fs::read_to_string(Path::new("/proc/sys/net").join(path)).unwrap_or_default();
-            text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
-        };
-        Self {
-            descriptors_soft: descriptors.current,
-            descriptors_hard: descriptors.maximum,
-            memlock_bytes_soft: memlock.current,
-            memlock_bytes_hard: memlock.maximum,
-            ephemeral_ports: match numbers("ipv4/ip_local_port_range")[..] {
-                [first, last] => Some((first, last)),
-                _ => None,
-            },
-            somaxconn: numbers("core/somaxconn").first().copied(),
-        }
-    }
-
     fn judge(&self, findings: &mut Vec<Finding>) {
         if let Some(hard) = self.descriptors_hard
             && hard < DESCRIPTORS
@@ -247,10 +234,7 @@ impl Limits {
                     "{} ephemeral ports: a client or load generator to one address has no more connections than that",
                     text::thousands(last.saturating_sub(first) + 1)
                 ),
-                cures: vec![
-                    cure("sysctl", "net.ipv4.ip_local_port_range=\"1024 65535\""),
-                    cure("docker, podman", "run --sysctl net.ipv4.ip_local_port_range=\"1024 65535\" …"),
-                ],
+                cures: platform::PORTS.iter().map(|(place, line)| cure(place, *line)).collect(),
             });
         }
         if let Some(somaxconn) = self.somaxconn

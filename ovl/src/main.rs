@@ -1,13 +1,12 @@
 //! `ovl`: echo servers in four models of overlapped I/O, a client and a load generator that verify every byte.
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod arrivals;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod cc;
 mod cli;
 mod client;
 mod demo;
-#[cfg(unix)]
 mod doctor;
 mod limits;
 mod load;
@@ -32,11 +31,10 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options),
         Command::Client(options) => client::run(options),
         Command::Load(options) => load::run(options),
-        #[cfg(unix)]
+        #[cfg(target_os = "linux")]
         Command::Cc(options) => cc::run(cc::Language::C, options),
-        #[cfg(unix)]
+        #[cfg(target_os = "linux")]
         Command::Cxx(options) => cc::run(cc::Language::Cxx, options),
-        #[cfg(unix)]
         Command::Doctor(options) => doctor::run(options),
     };
     match result {

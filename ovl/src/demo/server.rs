@@ -15,6 +15,8 @@ pub(super) struct Server {
     child: Child,
     /// SIGTERM ends it in good order.
     is_ours: bool,
+    /// A process that works for it, too.
+    helper: Option<u32>,
     pub(super) address: String,
 }
 
@@ -38,30 +40,27 @@ impl Server {
             bail!("the server of model {} did not start: {}", model.name(), complaint.trim());
         };
         child.stdout = Some(out.into_inner());
-        Ok(Self { child, is_ours: true, address })
+        Ok(Self { child, is_ours: true, helper: None, address })
     }
 
-    #[cfg(unix)]
-    /// A program that takes a port for its argument, and says nothing when it listens.
-    pub(super) fn start_program(program: &std::path::Path) -> Result<Self> {
-        const PATIENCE: Duration = Duration::from_secs(10);
+    #[cfg(target_os = "linux")]
+    /// A program that takes a port for its argument, and says nothing when it listens. A helper's processor time is its own.
+    pub(super) fn start_program(program: &mut Command, helper: Option<u32>) -> Result<Self> {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let name = format!("{program:?}");
         let address =
             std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("no free port")?;
         // Ctrl-C is for it, too: it knows of no parent.
-        let child = Command::new(program)
-            .arg(address.port().to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut server = Self { child, is_ours: false, address: address.to_string() };
+        let program = program.arg(address.port().to_string()).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = program.spawn().with_context(|| format!("cannot start {name}"))?;
+        let mut server = Self { child, is_ours: false, helper, address: address.to_string() };
         let asked = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
             if let Some(status) = server.child.try_wait()? {
-                bail!("{} ended with {status}", program.display());
+                bail!("{name} ended with {status}");
             }
             if asked.elapsed() > PATIENCE {
-                bail!("{} does not listen", program.display());
+                bail!("{name} does not listen");
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -70,7 +69,8 @@ impl Server {
 
     /// Processor time of all its threads, in user code and in the kernel.
     pub(super) fn cpu_time(&self) -> Result<Duration> {
-        platform::cpu_time(self.child.id())
+        let helper = self.helper.map_or(Ok(Duration::ZERO), platform::cpu_time)?;
+        Ok(platform::cpu_time(self.child.id())? + helper)
     }
 
     pub(super) fn threads(&self) -> Result<u64> {

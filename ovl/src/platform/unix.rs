@@ -1,21 +1,23 @@
-//! What Linux is asked for beside the standard library.
+//! What Linux and the other Unixes are asked for beside the standard library.
 
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, Result};
 use rustix::net::RecvFlags;
-use rustix::process::{
-    Pid, Resource, Rlimit, Signal, getrlimit, kill_process, set_parent_process_death_signal, setrlimit,
-};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
-pub(crate) use crate::arrivals::watch;
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
+mod host;
+
+use crate::doctor::Limits;
 pub(crate) use crate::signals::two_stage;
+pub(crate) use host::{cpu_time, end_with_parent, thread_number, threads, watch};
 
 /// How to raise the limit on open descriptors; what every message about it ends with.
 pub(crate) const CURE: &str =
@@ -31,15 +33,44 @@ pub(crate) fn raise_descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// Memory that the kernel shares with a program may count against a limit.
+pub(crate) const LOCKS_MEMORY: bool = true;
+
+/// What gives more ephemeral ports.
+pub(crate) const PORTS: &[(&str, &str)] = &[
+    ("sysctl", "net.ipv4.ip_local_port_range=\"1024 65535\""),
+    ("docker, podman", "run --sysctl net.ipv4.ip_local_port_range=\"1024 65535\" …"),
+];
+
+/// What this system allows this process.
+pub(crate) fn limits() -> Limits {
+    let (descriptors, memlock) = (getrlimit(Resource::Nofile), getrlimit(Resource::Memlock));
+    let numbers = |path: &str| -> Vec<u64> {
+        let text = fs::read_to_string(Path::new("/proc/sys/net").join(path)).unwrap_or_default();
+        text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+    };
+    Limits {
+        descriptors_soft: descriptors.current,
+        descriptors_hard: descriptors.maximum,
+        memlock_bytes_soft: memlock.current,
+        memlock_bytes_hard: memlock.maximum,
+        ephemeral_ports: match numbers("ipv4/ip_local_port_range")[..] {
+            [first, last] => Some((first, last)),
+            _ => None,
+        },
+        somaxconn: numbers("core/somaxconn").first().copied(),
+    }
+}
+
+/// The system's version, as exactly as it tells it.
+pub(crate) fn version() -> String {
+    system()
+}
+
 /// The system's name and version.
 pub(crate) fn system() -> String {
     let system = rustix::system::uname();
     format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy())
-}
-
-/// The system's number of this thread.
-pub(crate) fn thread_number() -> u32 {
-    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
 }
 
 /// Receives what is there; [`io::ErrorKind::WouldBlock`] if nothing is.
@@ -52,11 +83,6 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
     file.write_all_at(bytes, offset)
 }
 
-/// Ends this process, as a signal would, when its parent ends.
-pub(crate) fn end_with_parent() -> Result<()> {
-    set_parent_process_death_signal(Some(Signal::TERM)).context("cannot follow the parent process")
-}
-
 /// Prepares the start of a server that [`ask_to_end`] is to end: Ctrl-C is for us.
 pub(crate) fn apart(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).process_group(0)
@@ -67,24 +93,4 @@ pub(crate) fn ask_to_end(server: &mut Child) {
     if let Some(pid) = Pid::from_raw(server.id() as i32) {
         let _ = kill_process(pid, Signal::TERM); // gone already: waiting for it tells how
     }
-}
-
-/// Processor time of all threads of a process, in user code and in the kernel.
-pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
-    let stat = proc(process, "stat")?;
-    // Behind the name, which may hold anything, stand: state, 10 numbers, utime, stime.
-    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
-}
-
-pub(crate) fn threads(process: u32) -> Result<u64> {
-    let status = proc(process, "status")?;
-    let count = status.lines().find_map(|line| line.strip_prefix("Threads:"));
-    count.and_then(|count| count.trim().parse().ok()).context("no thread count in /proc")
-}
-
-fn proc(process: u32, file: &str) -> Result<String> {
-    let path = format!("/proc/{process}/{file}");
-    fs::read_to_string(&path).with_context(|| format!("cannot read {path}: did the server end?"))
 }

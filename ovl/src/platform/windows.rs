@@ -15,11 +15,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use winsafe::{FILETIME, HPROCESS, HPROCESSLIST, co};
 
+use crate::doctor::Limits;
+
 /// The exit code of a program that Ctrl-C ended, as shells know it.
 const INTERRUPTED: i32 = 130;
 
+type First = Box<dyn FnOnce(&'static str) + Send>;
+
 /// What the first Ctrl-C calls.
-static FIRST: Mutex<Option<Box<dyn FnOnce(&'static str) + Send>>> = Mutex::new(None);
+static FIRST: Mutex<Option<First>> = Mutex::new(None);
 
 /// Calls `first` with the name of the first event that asks to end, on a thread of its own. At the second the process exits.
 pub(crate) fn two_stage(first: impl FnOnce(&'static str) + Send + 'static) -> io::Result<()> {
@@ -43,6 +47,38 @@ pub(crate) const CURE: &str = "close other programs";
 
 pub(crate) fn raise_descriptors() -> u64 {
     u64::MAX
+}
+
+/// No limit on locked memory concerns what we do.
+pub(crate) const LOCKS_MEMORY: bool = false;
+
+/// What gives more ephemeral ports.
+pub(crate) const PORTS: &[(&str, &str)] =
+    &[("as administrator", "netsh int ipv4 set dynamicport tcp start=1025 num=64511")];
+
+/// What this system allows this process: of what Linux limits Windows has the ephemeral ports only.
+pub(crate) fn limits() -> Limits {
+    let ports = || {
+        let told = Command::new("netsh").args(["int", "ipv4", "show", "dynamicport", "tcp"]).output().ok()?;
+        dynamic_ports(&String::from_utf8_lossy(&told.stdout))
+    };
+    Limits { ephemeral_ports: ports(), ..Limits::default() }
+}
+
+/// The first and the last: netsh shows the first and how many they are, each behind a colon, and all else in the person's language.
+fn dynamic_ports(told: &str) -> Option<(u64, u64)> {
+    let numbers = told.lines().filter_map(|line| line.rsplit_once(':')?.1.trim().parse::<u64>().ok());
+    match numbers.collect::<Vec<_>>()[..] {
+        [first, count] if count > 0 => Some((first, first + count - 1)),
+        _ => None,
+    }
+}
+
+/// The system's version, as its command interpreter says it.
+pub(crate) fn version() -> String {
+    let told = Command::new("cmd").args(["/d", "/c", "ver"]).output();
+    let text = told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default();
+    if text.is_empty() { system() } else { text }
 }
 
 /// The system's name and the processor's.
@@ -128,4 +164,19 @@ pub(crate) fn threads(process: u32) -> Result<u64> {
         }
     }
     anyhow::bail!("the server is not among the processes: did it end?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dynamic_ports;
+
+    #[test]
+    fn the_ports_are_read_in_any_language() {
+        let told = "\r\nProtocol tcp Dynamic Port Range\r\n---------------------------------\r\nStart Port      : 49152\r\nNumber of Ports : 16384\r\n\r\n";
+        assert_eq!(dynamic_ports(told), Some((49_152, 65_535)));
+        let told = "Dynamischer Portbereich des Protokolls \"tcp\"\n---\nStartport: 1025\nAnzahl von Ports: 64511\n";
+        assert_eq!(dynamic_ports(told), Some((1025, 65_535)));
+        assert_eq!(dynamic_ports(""), None);
+        assert_eq!(dynamic_ports("The requested operation requires elevation: 1"), None);
+    }
 }

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
+use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 use overlapped::alertable::{self, Thread};
@@ -51,11 +52,12 @@ pub(super) fn serve(setup: Setup<'_>) -> Result<()> {
     let engine = engine()?;
     let (ready, started) = mpsc::channel();
     let mut threads = Vec::new();
-    for _ in 0..setup.threads() {
+    for number in 1..=setup.threads() {
         let (desk, ready) = (Arc::clone(&setup.desk), ready.clone());
         let (listeners, sockets) = (setup.listeners.clone(), setup.sockets.clone());
-        threads
-            .push(alertable::spawn(move || run(desk, &listeners, &sockets, &ready)).context("cannot start a thread")?);
+        let named = thread::Builder::new().name(format!("routines {number}"));
+        let thread = alertable::spawn_from(named, move || run(desk, &listeners, &sockets, &ready));
+        threads.push(thread.context("cannot start a thread")?);
     }
     for _ in &threads {
         started.recv().expect("each thread says whether it has begun").context("a thread cannot begin to serve")?;

@@ -72,6 +72,47 @@ fn each_way_of_refusing_io_uring_is_told_apart_and_has_its_cure() {
     }
 }
 
+/// The same in a mount namespace of its own, where the sysctl reads `value`; the kernel's own stays as it is, and so the filter has to do the
+/// refusing. `None`: such a namespace is not to be had here.
+fn diagnosis_with_sysctl(value: &'static str) -> Option<(Value, Option<i32>)> {
+    const SCRIPT: &str = r#"mount --bind "$1" /proc/sys/kernel/io_uring_disabled || exit 99; exec "$2" doctor --json"#;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(&file, value).expect("room for a digit");
+    // As root a namespace of mounts is enough; anybody else needs one of users around it.
+    let ways: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
+    refused(Errno::PERM, move || {
+        ways.iter().find_map(|way| {
+            let mut command = Command::new("unshare");
+            command
+                .args(*way)
+                .args(["sh", "-c", SCRIPT, "sh"])
+                .arg(file.path())
+                .arg(OVL)
+                .env_remove("OVERLAPPED_ENGINE");
+            let output = command.output().ok()?;
+            Some((serde_json::from_slice(&output.stdout).ok()?, output.status.code()))
+        })
+    })
+}
+
+#[test]
+fn a_sysctl_that_switches_io_uring_off_is_told_apart_from_a_sandbox() {
+    for (value, obstacle, cure) in [
+        ("1\n", "io_uring_disabled is 1: only privileged processes", "kernel.io_uring_disabled=0"),
+        ("2\n", "io_uring_disabled is 2: nobody may", "kernel.io_uring_disabled=0"),
+        ("0\n", "a sandbox forbids", "--security-opt seccomp="),
+    ] {
+        let Some((diagnosis, code)) = diagnosis_with_sysctl(value) else {
+            println!("SKIPPED: no mount namespace is to be had here, or this kernel has no such sysctl");
+            return;
+        };
+        assert_eq!((&diagnosis["engine"], code), (&Value::from("readiness"), Some(0)), "{value}");
+        let said = diagnosis["io_uring"]["obstacle"].as_str().expect("text");
+        assert!(said.contains(obstacle), "{value}: {said}");
+        assert!(lines(&diagnosis).contains(cure), "{value}: {}", lines(&diagnosis));
+    }
+}
+
 #[test]
 fn what_was_asked_for_and_is_not_to_be_had_is_an_error_that_says_why() {
     let (forced, code) = refused(Errno::PERM, || diagnosis(Some("uring")));

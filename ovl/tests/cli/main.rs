@@ -1,5 +1,8 @@
 //! The built program, as its users run it.
 
+// They use signals, and what Unix says of processes; elsewhere `ci/windows` tries the tool.
+#![cfg(unix)]
+
 mod client;
 mod demo;
 #[cfg(target_os = "linux")]

@@ -2,10 +2,12 @@
 
 use std::io::Read;
 use std::net::{Shutdown, TcpStream};
+use std::process::Command;
 
 use predicates::str::contains;
+use rustix::process::Signal;
 
-use crate::support::{Server, echo, ovl};
+use crate::support::{OVL, Server, echo, ovl};
 
 #[test]
 fn each_listener_prints_its_ready_line() {
@@ -17,6 +19,32 @@ fn each_listener_prints_its_ready_line() {
         echo(&mut TcpStream::connect(address).expect("connects"), b"hello");
     }
     assert_eq!(server.stop().number("connections"), 2);
+}
+
+/// The kernel takes the rings of a process that was killed apart a little later, and a listener with them.
+#[test]
+fn a_server_that_was_killed_is_started_again_at_once() {
+    let start = |address: &str| {
+        let mut command = Command::new(OVL);
+        command.args(["serve", "--listen", address]);
+        Server::spawn(command, 1)
+    };
+    let mut server = start("127.0.0.1:0");
+    let address = server.address();
+    for _ in 0..20 {
+        echo(&mut server.connect(), b"hello");
+        server.signal(Signal::KILL);
+        assert_eq!(server.ended().code, None);
+        server = start(&address);
+    }
+    assert_eq!(server.address(), address);
+}
+
+#[test]
+fn an_address_that_another_server_has_is_refused() {
+    let server = Server::start(&[]);
+    let address = server.address();
+    ovl(["serve", "--listen", address.as_str()]).assert().failure().stderr(contains("cannot listen on"));
 }
 
 #[test]

@@ -201,8 +201,7 @@ fn every_compiler_takes_every_program() {
             _ => continue,
         };
         for &(wrapper, compiler) in wrappers {
-            if Command::new(compiler).arg("--version").output().is_err() {
-                println!("SKIPPED: {compiler} is not installed");
+            if has(compiler).is_none() {
                 continue;
             }
             let (_, output) = bench.try_compile(wrapper, Some(compiler), &[&path], &["-Wall", "-c"]);
@@ -300,6 +299,34 @@ fn names_of_headers_are_found_in_every_spelling() {
     {
         let inputs: Vec<_> = inputs.into_iter().map(PathBuf::as_path).collect();
         output_of(&mut Command::new(bench.compile("cc", &inputs, &flags)));
+    }
+}
+
+/// `wmain`, and `_tmain` with _UNICODE, in every form, by both compilers.
+#[test]
+fn a_program_that_begins_with_wide_arguments() {
+    let bench = Bench::new("wide");
+    let tmain = "#include <windows.h>\n#include <tchar.h>\nint _tmain(int argc, TCHAR *argv[])\n{\n\
+                 TCHAR text[16];\n_tcscpy(text, argv[1]);\n_tprintf(_T(\"%d %s %d\\n\"), argc, text, (int)_tcslen(text));\nreturn 0;\n}\n";
+    let wmain = "#include <stdio.h>\nint wmain(int argc, wchar_t **argv, wchar_t **envp)\n{\n\
+                 wprintf(L\"%d %ls %d\\n\", argc, argv[1], envp[0] ? (int)wcslen(argv[1]) : 0);\nreturn 0;\n}\n";
+    let void = "#define UNICODE\n#define _UNICODE\n#include <windows.h>\n#include <tchar.h>\nvoid _tmain(int argc, TCHAR *argv[])\n{\n\
+                _tprintf(_T(\"%d %s 5\\n\"), argc, argv[1]);\nExitProcess(0);\n}\n";
+    for (name, text, flags) in
+        [("tmain", tmain, ["-DUNICODE", "-D_UNICODE"].as_slice()), ("wmain", wmain, &[]), ("void", void, &[])]
+    {
+        for (wrapper, extension, compilers) in [("cc", "c", ["gcc", "clang"]), ("c++", "cpp", ["g++", "clang++"])] {
+            let source = bench.write(&format!("{name}.{extension}"), text);
+            for compiler in compilers {
+                if has(compiler).is_none() {
+                    continue;
+                }
+                let (program, output) = bench.try_compile(wrapper, Some(compiler), &[&source], flags);
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success() && said.is_empty(), "{name} {compiler}:\n{said}");
+                assert_eq!(output_of(Command::new(program).arg("grüße")), "2 grüße 5\n", "{name} {compiler}");
+            }
+        }
     }
 }
 

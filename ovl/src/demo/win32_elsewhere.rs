@@ -7,9 +7,13 @@ use anyhow::{Result, bail};
 use super::Row;
 use crate::cli::Demo;
 
-pub(super) const PROGRAMS: usize = 0;
-pub(super) const EXPLANATION: &str = "";
+#[derive(Default)]
+pub(super) struct Shown {
+    pub(super) rows: Vec<(&'static str, Row)>,
+    pub(super) is_complete: bool,
+    pub(super) explanation: String,
+}
 
-pub(super) fn measure(_options: &Demo, _interrupted: &AtomicBool) -> Result<Vec<(&'static str, Row)>> {
+pub(super) fn measure(_options: &Demo, _interrupted: &AtomicBool) -> Result<Shown> {
     bail!("--win32 compiles programs for Windows on Linux; here use your own compiler");
 }
