@@ -21,9 +21,10 @@ pub fn run(options: &Options) -> anyhow::Result<Vec<MemoryResult>> {
         }
         for size in SIZES {
             let server = Server::start(&contender, &[], cores.servers)?;
-            // What all connections share is touched first: code, allocator, every buffer of a pool.
-            let mut first = Driver::start(&server, &plain_load(&server, 8, size, 1), cores.drivers)?;
-            first.round(500)?;
+            // What all connections share is touched first, by as many others: code, allocator, the buffers that so many need. Those come in
+            // large pages, of which one more or less would be 2 KiB a connection.
+            let mut first = Driver::start(&server, &plain_load(&server, connections, size, 1), cores.drivers)?;
+            first.round(1000)?;
             let before = server.memory()?;
             let load = plain_load(&server, connections, size, 1);
             let _idle = Driver::start(&server, &load, cores.drivers)?;

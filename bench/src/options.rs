@@ -30,6 +30,10 @@ pub struct Options {
     /// How many times each server has its turn
     #[arg(long, global = true)]
     pub rounds: Option<usize>,
+    /// How many times servers are started anew, each time for a share of the rounds: where their memory lies differs from one start to
+    /// the next [default: 5]
+    #[arg(long, global = true)]
+    pub starts: Option<usize>,
     /// How long a turn is, in milliseconds [default: 100, and longer with many connections]
     #[arg(long, global = true)]
     pub round_ms: Option<u64>,
@@ -134,6 +138,12 @@ fn grouped(number: u32) -> String {
 impl Options {
     pub fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 15 } else { 51 }).max(1)
+    }
+
+    /// The rounds of each start.
+    pub fn rounds_by_start(&self) -> Vec<usize> {
+        let starts = self.starts.unwrap_or(5).clamp(1, self.rounds());
+        (0..starts).map(|start| self.rounds() * (start + 1) / starts - self.rounds() * start / starts).collect()
     }
 
     /// Short, so that what disturbs a turn disturbs the baseline's too; but long enough for all connections to have

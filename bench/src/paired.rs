@@ -32,7 +32,8 @@ struct Pair {
 impl Pair {
     fn start(contender: &Contender, scenario: Scenario, cores: Cores) -> anyhow::Result<Pair> {
         let server = Server::start(contender, &[], cores.servers)?;
-        let load = plain_load(&server, scenario.connections, scenario.size, scenario.pipeline);
+        let mut load = plain_load(&server, scenario.connections, scenario.size, scenario.pipeline);
+        load.spin = cores.drivers.is_some();
         let driver = Driver::start(&server, &load, cores.drivers)?;
         Ok(Pair { driver, server, turns: Vec::new() })
     }
@@ -62,13 +63,36 @@ fn measure(
     cores: Cores,
     random: &mut fastrand::Rng,
 ) -> anyhow::Result<PairedScenario> {
-    let mut pairs = Vec::new();
-    let mut failed = Vec::new();
     let round_ms = options.round_ms(scenario.connections);
-    for contender in contenders {
-        if scenario.connections > contender.kind.most_connections {
-            continue;
+    let takes_part = |contender: &&Contender| scenario.connections <= contender.kind.most_connections;
+    let mut turns: Vec<(&Contender, Vec<Turn>)> =
+        contenders.iter().filter(takes_part).map(|it| (it, Vec::new())).collect();
+    let mut failed = Vec::new();
+    for rounds in options.rounds_by_start() {
+        let mut pairs = start(&turns, scenario, cores, round_ms, &mut failed);
+        take_turns(&mut pairs, rounds, round_ms, random, &mut failed);
+        // One that has failed leaves; the others go on without it.
+        turns.retain(|(contender, _)| failed.iter().all(|failure| failure.server != contender.name));
+        for pair in pairs {
+            if let Some((_, turns)) = turns.iter_mut().find(|(contender, _)| contender.name == pair.server.name) {
+                turns.extend(pair.turns);
+            }
         }
+    }
+    let turns = turns.into_iter().map(|(contender, turns)| (contender.name.clone(), turns)).collect();
+    Ok(PairedScenario::new(scenario, round_ms, turns, failed, &options.baseline))
+}
+
+/// Starts all servers, each with its driver, and lets them warm up.
+fn start(
+    contenders: &[(&Contender, Vec<Turn>)],
+    scenario: Scenario,
+    cores: Cores,
+    round_ms: u64,
+    failed: &mut Vec<Failure>,
+) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for (contender, _) in contenders {
         let warmed_up = Pair::start(contender, scenario, cores).and_then(|mut pair| {
             pair.turn(round_ms)?;
             Ok(pair)
@@ -78,8 +102,19 @@ fn measure(
             Err(error) => failed.push(Failure::new(&contender.name, &error)),
         }
     }
-    for round in 0..options.rounds() * TRIES_PER_ROUND {
-        if round >= options.rounds() && fewest_undisturbed(&pairs) >= options.rounds() {
+    pairs
+}
+
+/// So many undisturbed rounds, or what comes of three times as many.
+fn take_turns(
+    pairs: &mut Vec<Pair>,
+    rounds: usize,
+    round_ms: u64,
+    random: &mut fastrand::Rng,
+    failed: &mut Vec<Failure>,
+) {
+    for round in 0..rounds * TRIES_PER_ROUND {
+        if round >= rounds && fewest_undisturbed(pairs) >= rounds {
             break;
         }
         let mut order: Vec<usize> = (0..pairs.len()).collect();
@@ -90,11 +125,8 @@ fn measure(
                 Err(error) => failed.push(Failure::new(&pairs[index].server.name, &error)),
             }
         }
-        // One that has failed leaves; the others go on without it.
         pairs.retain(|pair| failed.iter().all(|failure| failure.server != pair.server.name));
     }
-    let turns = pairs.into_iter().map(|pair| (pair.server.name.clone(), pair.turns)).collect();
-    Ok(PairedScenario::new(scenario, round_ms, turns, failed, &options.baseline))
 }
 
 fn fewest_undisturbed(pairs: &[Pair]) -> usize {

@@ -278,6 +278,7 @@ impl Driver {
             format!("--placement={placement}"),
             format!("--workers={}", load.workers),
         ];
+        let arguments = arguments.into_iter().chain(load.spin.then(|| "--spin".to_owned())).collect::<Vec<_>>();
         let mut process = Guarded::start("driver", &arguments, core)?;
         let stdout = process.stdout();
         let stdin = process.child.stdin.take().expect("it is a pipe, taken once");
@@ -316,5 +317,14 @@ impl Driver {
 
 /// A load without anything special.
 pub fn plain_load(server: &Server, connections: u32, size: u32, pipeline: u32) -> Load {
-    Load { address: server.address, connections, size, pipeline, slow_every: 0, placement: Placement::Any, workers: 1 }
+    Load {
+        address: server.address,
+        connections,
+        size,
+        pipeline,
+        slow_every: 0,
+        spin: false,
+        placement: Placement::Any,
+        workers: 1,
+    }
 }

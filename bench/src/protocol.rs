@@ -42,6 +42,10 @@ pub struct Load {
     /// Mark one message in so many as slow (0: none); needs a pipeline of 1
     #[arg(long, default_value_t = 0)]
     pub slow_every: u32,
+    /// Never sleep while messages are under way, so that the server does not have to wake the driver: that costs as much as half a
+    /// message, and more often for a server that lets the driver wait
+    #[arg(long)]
+    pub spin: bool,
     /// Where the server's workers should have the connections
     #[arg(long, value_enum, default_value_t = Placement::Any)]
     pub placement: Placement,

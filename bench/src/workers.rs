@@ -24,6 +24,7 @@ pub fn blocking(options: &Options) -> anyhow::Result<Vec<BlockingResult>> {
         let server = Server::start(&contender, &extra, Cores::SHARED.servers)?;
         let load = Load {
             slow_every: options.slow_every,
+            spin: false,
             workers: options.workers,
             ..plain_load(&server, options.connections.unwrap_or(BLOCKING_CONNECTIONS), MESSAGE_SIZE, 1)
         };
