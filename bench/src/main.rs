@@ -1,6 +1,7 @@
 //! The runner: starts servers and drivers, lets them take turns, and compares.
 
 mod memory;
+mod network;
 mod options;
 mod paired;
 mod picture;
@@ -18,7 +19,10 @@ use options::{Benchmark, Options};
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    process::build_servers(&options)?;
+    if !network::is_own() {
+        process::build_servers(&options)?;
+        network::enter()?;
+    }
     let mut report = report::Report::new(&options);
     match options.benchmark {
         None => {
