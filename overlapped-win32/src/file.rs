@@ -16,37 +16,38 @@ use crate::handle::{self, Object, lock};
 use crate::overlapped::Overlapped;
 use crate::pipe::Pipe;
 use crate::port::Port;
-use crate::signal::{self, Signal, this_thread};
+use crate::signal::{self, Flag, Signal, this_thread};
 use crate::socket::Socket;
 use crate::status;
 use crate::thread;
 use crate::types::*;
 
-/// A socket or file.
+/// A socket or file. What each operation looks at comes first, in one place.
+#[repr(C)]
 pub(crate) struct File {
     pub(crate) raw: raw::Handle,
+    bound: OnceLock<Bound>,
+    /// The library itself knows the association. If operations were under way when it came, packets are posted instead.
+    direct: AtomicBool,
+    modes: AtomicU8,
+    /// It was opened for overlapped operations.
+    pub(crate) overlapped: bool,
+    pub(crate) access: Access,
+    /// The handle itself, which is signalled by operations without an event.
+    flag: Flag,
     /// What only a socket has.
     pub(crate) socket: Option<Socket>,
     /// An end of a pipe, which has operations of its own: then `raw` has none.
     pub(crate) pipe: Option<Arc<Pipe>>,
-    /// It was opened for overlapped operations.
-    pub(crate) overlapped: bool,
-    pub(crate) access: Access,
     /// It is deleted when it is closed.
     doomed: OnceLock<CString>,
     /// Held while it is associated with a port, and while the first operations without one are started.
     binding: Mutex<()>,
-    bound: OnceLock<Bound>,
-    /// The library itself knows the association. If operations were under way when it came, packets are posted instead.
-    direct: AtomicBool,
     /// Operations under way that the library does not know to be a port's.
     free: AtomicUsize,
-    modes: AtomicU8,
     pub(crate) handles: AtomicUsize,
     /// Operations of this file that go on in another one: the overlapped, and where.
     followed: Mutex<Vec<(usize, Weak<File>)>>,
-    /// The handle itself, which is signalled by operations without an event.
-    signal: Arc<Signal>,
 }
 
 struct Bound {
@@ -161,19 +162,19 @@ impl File {
     ) -> Self {
         Self {
             raw: raw::Handle::new(fd, kind),
-            socket,
-            pipe,
-            overlapped,
-            access,
-            doomed: OnceLock::new(),
-            binding: Mutex::new(()),
             bound: OnceLock::new(),
             direct: AtomicBool::new(false),
-            free: AtomicUsize::new(0),
             modes: AtomicU8::new(0),
+            overlapped,
+            access,
+            flag: Flag::default(),
+            socket,
+            pipe,
+            doomed: OnceLock::new(),
+            binding: Mutex::new(()),
+            free: AtomicUsize::new(0),
             handles: AtomicUsize::new(0),
             followed: Mutex::new(Vec::new()),
-            signal: Signal::flag(false),
         }
     }
 
@@ -182,7 +183,13 @@ impl File {
     }
 
     pub(crate) fn signal(&self) -> Arc<Signal> {
-        Arc::clone(&self.signal)
+        Arc::clone(self.flag.signal())
+    }
+
+    /// An operation without an event is about to start.
+    #[inline]
+    pub(crate) fn lower(&self) {
+        self.flag.lower();
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -209,7 +216,7 @@ impl File {
 
     /// Lets the library know the association, unless something is under way. `binding` is held.
     fn bind(&self, bound: &Bound) {
-        if self.free.load(SeqCst) == 0 && self.raw.associate(&bound.port.raw, bound.key).is_ok() {
+        if self.free.load(SeqCst) == 0 && self.raw.associate(&bound.port.raw).is_ok() {
             self.direct.store(true, SeqCst);
         }
     }
@@ -250,7 +257,7 @@ impl File {
     #[inline]
     pub(crate) fn flash(&self) {
         if self.modes.load(SeqCst) & SKIP_SET_EVENT == 0 {
-            self.signal.set();
+            self.flag.set();
         }
     }
 
@@ -258,7 +265,7 @@ impl File {
     #[inline]
     fn next(&self) -> Next {
         match self.bound.get() {
-            Some(_) if self.direct.load(SeqCst) => Next::Packet,
+            Some(bound) if self.direct.load(SeqCst) => Next::Packet(bound.key),
             Some(_) => Next::Run, // to post it
             None => Next::Nothing,
         }
@@ -282,7 +289,7 @@ impl File {
         let silent = call.routine.is_none() && overlapped.event as usize & 1 != 0;
         match &event {
             Some(event) => event.reset(),
-            None if call.routine.is_none() => self.signal.lower(),
+            None if call.routine.is_none() => self.lower(),
             None => {}
         }
         overlapped.begin();

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use overlapped::raw::Lock;
+
 use crate::boundary::boundary;
 use crate::file::File;
 use crate::port::Port;
@@ -93,7 +95,7 @@ struct Free {
     unused: u32,
 }
 
-type Chunk = Box<[Mutex<Place>]>;
+type Chunk = Box<[Lock<Place>]>;
 
 /// Chunks stay where they are, so a look takes the lock of one place only.
 static CHUNKS: [OnceLock<Chunk>; MOST / CHUNK] = [const { OnceLock::new() }; MOST / CHUNK];
@@ -112,7 +114,7 @@ fn split(handle: usize) -> Option<(u32, u32)> {
     Some((number & (MOST as u32 - 1), number >> INDEX_BITS))
 }
 
-fn place(index: u32) -> Option<&'static Mutex<Place>> {
+fn place(index: u32) -> Option<&'static Lock<Place>> {
     CHUNKS[index as usize / CHUNK].get()?.get(index as usize % CHUNK)
 }
 
@@ -130,8 +132,8 @@ pub(crate) fn open(object: Object) -> Outcome<usize> {
             false => free.places.pop_front().ok_or(Code::NOT_ENOUGH_MEMORY)?,
         }
     };
-    let chunk = CHUNKS[index as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| Mutex::default()).collect());
-    let mut place = lock(&chunk[index as usize % CHUNK]);
+    let chunk = CHUNKS[index as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| Lock::default()).collect());
+    let mut place = chunk[index as usize % CHUNK].lock();
     place.flags = 0;
     place.object = Some(object);
     Ok(((place.generation << INDEX_BITS | index) as usize) << 2)
@@ -141,14 +143,14 @@ pub(crate) fn open(object: Object) -> Outcome<usize> {
 #[inline]
 pub(crate) fn find(handle: usize) -> Option<Object> {
     let (index, generation) = split(handle)?;
-    let place = lock(place(index)?);
+    let place = place(index)?.lock();
     if place.generation == generation { place.object.clone() } else { None }
 }
 
 /// Takes a handle back if `fits` says so of its object. From then on it is none.
 pub(crate) fn take(handle: usize, fits: impl FnOnce(&Object) -> bool) -> Option<Object> {
     let (index, generation) = split(handle)?;
-    let mut place = lock(place(index)?);
+    let mut place = place(index)?.lock();
     if place.generation != generation
         || !place.object.as_ref().is_some_and(fits)
         || place.flags & PROTECT_FROM_CLOSE != 0
@@ -182,7 +184,7 @@ pub(crate) fn give_socket(object: Object) -> Outcome<SOCKET> {
 /// Works with the flags of a handle.
 fn with_flags<R>(handle: HANDLE, work: impl FnOnce(&mut DWORD) -> R) -> Outcome<R> {
     let (index, generation) = split(handle as usize).ok_or(Code::INVALID_HANDLE)?;
-    let mut place = lock(place(index).ok_or(Code::INVALID_HANDLE)?);
+    let mut place = place(index).ok_or(Code::INVALID_HANDLE)?.lock();
     match place.generation == generation && place.object.is_some() {
         true => Ok(work(&mut place.flags)),
         false => Err(Code::INVALID_HANDLE),

@@ -87,7 +87,7 @@ impl Chain {
         let event = signal::of_overlapped(of.event)?;
         match &event {
             Some(event) => event.reset(),
-            None => file.signal().reset(),
+            None => file.lower(),
         }
         of.begin();
         let silent = of.event as usize & 1 != 0;

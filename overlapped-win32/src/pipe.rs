@@ -664,7 +664,7 @@ unsafe fn begin(
     let event = if routine.is_some() { None } else { signal::of_overlapped(of.event)? };
     match &event {
         Some(event) => event.reset(),
-        None if routine.is_none() => file.signal().reset(),
+        None if routine.is_none() => file.lower(),
         None => {}
     }
     of.begin();

@@ -4,8 +4,8 @@
 //! that first and wakes those in the list afterwards. So one of the two sees the other.
 
 use std::ffi::{CStr, CString, c_char};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Release, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Release, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use overlapped::raw::{self, Thread, ThreadId, Waited};
@@ -208,6 +208,62 @@ impl Signal {
         (state.count, state.owner, state.abandoned) = (0, None, true);
         drop(state);
         self.tell();
+    }
+}
+
+/// The flag of a file's handle, which every operation without an event lowers and sets and hardly anybody waits for. It becomes a signal
+/// with the first wait; until then it is a byte beside what an operation looks at anyhow.
+#[derive(Default)]
+pub(crate) struct Flag {
+    state: AtomicU8,
+    signal: OnceLock<Arc<Signal>>,
+}
+
+impl Flag {
+    const LOW: u8 = 0;
+    const SET: u8 = 1;
+    /// The signal has it.
+    const SIGNAL: u8 = 2;
+
+    #[inline]
+    pub(crate) fn set(&self) {
+        if !self.change(Self::SET) {
+            self.signal().set();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lower(&self) {
+        if !self.change(Self::LOW) {
+            self.signal().lower();
+        }
+    }
+
+    /// `false`: the signal has it.
+    #[inline]
+    fn change(&self, to: u8) -> bool {
+        loop {
+            match self.state.load(SeqCst) {
+                Self::SIGNAL => return false,
+                same if same == to => return true,
+                other if self.state.compare_exchange(other, to, SeqCst, SeqCst).is_ok() => return true,
+                _ => {}
+            }
+        }
+    }
+
+    /// To be waited for.
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
+        self.signal.get_or_init(|| {
+            let signal = Signal::flag(false);
+            loop {
+                let now = self.state.load(SeqCst);
+                signal.flag.store(now == Self::SET, SeqCst);
+                if self.state.compare_exchange(now, Self::SIGNAL, SeqCst, SeqCst).is_ok() {
+                    return signal; // whoever changes it from now on waits until it is here
+                }
+            }
+        })
     }
 }
 
@@ -557,6 +613,39 @@ boundary! {
         match raw::wait(deadline(ms), alertable != FALSE, || None::<()>) {
             Waited::Ran => WAIT_IO_COMPLETION,
             _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::{Flag, this_thread};
+
+    /// Whoever waits first sees what was said last, however the two meet.
+    #[test]
+    fn a_flag_that_becomes_a_signal_keeps_its_state() {
+        const ROUNDS: usize = 5_000;
+        for round in 0..ROUNDS {
+            let flag = Flag::default();
+            let last = round % 2 == 0;
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for turn in 0..round % 7 {
+                        if turn % 2 == 0 { flag.set() } else { flag.lower() }
+                    }
+                    if last { flag.set() } else { flag.lower() }
+                });
+                let waits = scope.spawn(|| flag.signal().clone());
+                let signal = flag.signal();
+                assert!(std::sync::Arc::ptr_eq(signal, &waits.join().unwrap()), "one flag has two signals");
+            });
+            assert_eq!(flag.signal().try_take(this_thread()).is_some(), last, "round {round}");
+            flag.lower();
+            assert!(flag.signal().try_take(this_thread()).is_none());
+            flag.set();
+            assert!(flag.signal().try_take(this_thread()).is_some());
         }
     }
 }

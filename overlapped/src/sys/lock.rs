@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-#[derive(Default)]
-pub(crate) struct Lock<T> {
+/// See the module.
+#[cfg_attr(windows, allow(unreachable_pub, reason = "the C face uses it, too, and is for Linux"))]
+#[derive(Debug, Default)]
+pub struct Lock<T> {
     taken: AtomicBool,
     value: UnsafeCell<T>,
 }
@@ -23,12 +25,14 @@ pub(crate) struct Lock<T> {
 unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {
-    pub(crate) const fn new(value: T) -> Self {
+    /// Around this value.
+    pub const fn new(value: T) -> Self {
         Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
     #[inline]
-    pub(crate) fn lock(&self) -> Guard<'_, T> {
+    /// Takes it, for a moment.
+    pub fn lock(&self) -> Guard<'_, T> {
         if self.taken.swap(true, Ordering::Acquire) {
             self.wait();
         }
@@ -54,7 +58,9 @@ impl<T> Lock<T> {
 }
 
 /// Whoever has this has the lock.
-pub(crate) struct Guard<'a, T> {
+#[cfg_attr(windows, allow(unreachable_pub, reason = "as above"))]
+#[derive(Debug)]
+pub struct Guard<'a, T> {
     lock: &'a Lock<T>,
     /// Neither sent nor shared: what it lends may be good for one thread only.
     of_this_thread: PhantomData<*const T>,

@@ -28,6 +28,9 @@ const REAPED_AT_ONCE: usize = 32;
 /// So many completions ahead a line is fetched into the cache, and what hangs on it.
 const LINE_AHEAD: usize = 8;
 const REQUEST_AHEAD: usize = 4;
+/// So many ahead what a request of the C face has besides, and what hangs on that.
+const RAW_AHEAD: usize = 2;
+const LISTENER_AHEAD: usize = 1;
 
 /// Who holds a lane, and what that worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,6 +314,16 @@ impl Books {
         }
         if let Some(line) = line(REQUEST_AHEAD) {
             line.prefetch();
+        }
+        let raw = |ahead: usize| match &line(ahead)?.first()?.way {
+            Way::Raw(raw) => Some(&**raw),
+            _ => None,
+        };
+        if let Some(raw) = raw(RAW_AHEAD) {
+            prefetch(raw);
+        }
+        if let Some(raw) = raw(LISTENER_AHEAD) {
+            raw.prefetch();
         }
     }
 

@@ -13,7 +13,8 @@ use super::line::Direction;
 use super::request::{Message, Step, vector};
 use super::thread::{self, Outcome, with_desk};
 use super::worker::Worker;
-use super::{Way, monitor};
+use super::{Way, monitor, prefetch};
+pub use crate::sys::lock::{Guard, Lock};
 use crate::sys::memory::Memory;
 use crate::sys::{self, Delivered, Ended, Request, Spare};
 pub use crate::sys::{Kind, OperationId};
@@ -22,8 +23,8 @@ use crate::{Buffer, Error, Result, trace};
 /// Where the end of an operation goes once its listener has heard of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A packet of the port that the handle is associated with.
-    Packet,
+    /// A packet of the port that the handle is associated with, with this key.
+    Packet(usize),
     /// [`Listener::run`], on this thread, in an alertable wait.
     Apc(ThreadId),
     /// [`Listener::run`] at once, on whatever thread this is, with no lock held.
@@ -93,6 +94,13 @@ impl Raw {
         self.home == Some(lane) && self.tag.thread == lane
     }
 
+    /// Has what its end will touch fetched into the cache.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch(Arc::as_ptr(&self.listener).cast::<[u8; 128]>());
+        prefetch(self.tag.overlapped as *const [u8; 32]);
+    }
+
     #[inline]
     pub(super) fn is_eager(&self) -> bool {
         self.eager
@@ -153,11 +161,11 @@ pub(super) fn tell(ended: &mut Ended, thread: Option<u32>) -> bool {
     next = raw.listener.ended(&mut End { request: ended, tag });
     raw.next = next;
     ended.way = Way::Raw(raw);
-    if next != Next::Packet && thread.is_none() {
+    if !matches!(next, Next::Packet(_)) && thread.is_none() {
         ended.handle.told_elsewhere(&ended.operation);
     }
     match next {
-        Next::Packet => thread.is_none(),
+        Next::Packet(_) => thread.is_none(),
         Next::Apc(home) => thread == Some(home),
         Next::Run | Next::Nothing => false,
     }
@@ -168,7 +176,7 @@ pub(super) fn tell_elsewhere(mut ended: Ended) {
     let Way::Raw(raw) = &ended.way else { return };
     let (listener, tag, next) = (Arc::clone(&raw.listener), raw.tag, raw.next);
     match next {
-        Next::Packet | Next::Nothing => {} // of a port that is closed
+        Next::Packet(_) | Next::Nothing => {} // of a port that is closed
         Next::Run => listener.run(&mut End { request: &mut ended, tag }),
         Next::Apc(home) => drop(thread::queue_to(home, ended)), // given back: that thread has ended
     }
@@ -316,8 +324,8 @@ impl Handle {
     ///
     /// # Errors
     /// Something of it is in the ring of a thread that does not come by the kernel.
-    pub fn associate(&self, port: &Port, key: usize) -> Result<()> {
-        sys::Handle::bind_to(&self.0, &port.0, Box::new(key))
+    pub fn associate(&self, port: &Port) -> Result<()> {
+        sys::Handle::bind_to(&self.0, &port.0, Box::new(())) // the key comes with each end
     }
 
     /// Starts an operation. `eager`: a send is done at once as far as it can be.
@@ -444,7 +452,7 @@ impl Packet {
         let Way::Raw(raw) = std::mem::replace(&mut ended.way, Way::Port) else {
             unreachable!("this port has no other operations")
         };
-        let key = *ended.handle.key().downcast_ref().expect("associate() put it there");
+        let Next::Packet(key) = raw.next else { unreachable!("nothing else comes here") };
         let status = ended.error.map_or(0, Error::status);
         let packet = Self { key, overlapped: raw.tag.overlapped, bytes: ended.moved as u32, status };
         raw.drop_box();
