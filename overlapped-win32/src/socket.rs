@@ -25,6 +25,7 @@ const SOCK_RAW: i32 = 3;
 pub(crate) const FLAG_OVERLAPPED: DWORD = 1;
 
 /// What a socket has that a file has not.
+#[repr(C)]
 pub(crate) struct Socket {
     pub(crate) family: i32,
     pub(crate) kind: i32,
@@ -48,10 +49,10 @@ pub(crate) struct Socket {
     pub(crate) accepted: AtomicBool,
     /// Disconnected, to be used again: for ConnectEx it counts as bound.
     pub(crate) reused: AtomicBool,
-    /// When it was first seen to be connected.
-    since: OnceLock<Instant>,
     /// Network events are asked for: there is a selection.
     pub(crate) selected: AtomicBool,
+    /// When it was first seen to be connected.
+    since: OnceLock<Instant>,
     pub(crate) selection: Mutex<Option<Selection>>,
     /// The other side, when it was last asked for.
     peer: Mutex<Option<SocketAddr>>,
