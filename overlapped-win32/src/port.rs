@@ -4,16 +4,15 @@ use std::cell::Cell;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use overlapped::Error;
-use overlapped::raw::{self, Packet, Waited};
+use overlapped::raw::{self, Packet};
 
 use crate::boundary::boundary;
 use crate::handle::{self, Object};
 use crate::overlapped::Overlapped;
 use crate::process;
-use crate::signal;
 use crate::status;
 use crate::types::*;
 
@@ -67,11 +66,12 @@ impl Port {
         }
     }
 
-    fn dequeue(&self, timeout: Option<Duration>) -> Outcome<Packet> {
+    fn dequeue(&self, timeout: Option<Duration>, alertable: bool) -> Outcome<Packet> {
         if self.is_closed() {
             return Err(Code::INVALID_HANDLE);
         }
-        match self.raw.dequeue(timeout) {
+        let packet = if alertable { self.raw.dequeue_alertable(timeout) } else { self.raw.dequeue(timeout) };
+        match packet {
             Ok(_) if self.is_closed() => {
                 self.raw.post(CLOSED); // for the next one who waits
                 Err(Code::ABANDONED_WAIT_0)
@@ -79,34 +79,6 @@ impl Port {
             Ok(packet) => Ok(packet),
             Err(Error::WAIT_TIMEOUT) => Err(Code::WAIT_TIMEOUT),
             Err(error) => Err(Code(error.code())),
-        }
-    }
-}
-
-impl Port {
-    /// As [`Self::dequeue`], and routines and APCs run meanwhile: then it is [`Code::WAIT_IO_COMPLETION`].
-    fn dequeue_alertably(&self, deadline: Option<Instant>) -> Outcome<Packet> {
-        // The ring that the packets come from and the thread's own are two, and it can sleep in one.
-        const PATIENCE: Duration = Duration::from_millis(1);
-        // A thread that has not dequeued here before runs its APCs first (P14).
-        if !self.raw.is_worker()
-            && !self.is_closed()
-            && raw::wait(Some(Instant::now()), true, || None::<()>) == Waited::Ran
-        {
-            return Err(Code::WAIT_IO_COMPLETION);
-        }
-        loop {
-            match self.dequeue(Some(Duration::ZERO)) {
-                Err(Code::WAIT_TIMEOUT) => {}
-                outcome => return outcome,
-            }
-            let now = Instant::now();
-            let until = deadline.map_or(now + PATIENCE, |deadline| deadline.min(now + PATIENCE));
-            match raw::wait(Some(until), true, || None::<()>) {
-                Waited::Ran => return Err(Code::WAIT_IO_COMPLETION),
-                _ if deadline.is_some_and(|deadline| deadline <= Instant::now()) => return Err(Code::WAIT_TIMEOUT),
-                _ => {}
-            }
         }
     }
 }
@@ -167,7 +139,7 @@ boundary! {
         if bytes.is_null() || key.is_null() || overlapped.is_null() {
             return Err(Code::NOACCESS);
         }
-        let packet = with(port, |port| port.dequeue(timeout(ms)));
+        let packet = with(port, |port| port.dequeue(timeout(ms), false));
         let packet = packet.inspect_err(|_| {
             // SAFETY: not null, so the caller's variable. Key and bytes are left alone.
             unsafe { overlapped.write(ptr::null_mut()) };
@@ -188,10 +160,7 @@ boundary! {
         }
         with(port, |port| {
             let mut count = 0;
-            let mut next = match alertable {
-                FALSE => Some(port.dequeue(timeout(ms))?),
-                _ => Some(port.dequeue_alertably(signal::deadline(ms))?),
-            };
+            let mut next = Some(port.dequeue(timeout(ms), alertable != FALSE)?);
             while let Some(packet) = next {
                 let entry = Entry {
                     key: packet.key,

@@ -191,6 +191,30 @@ impl<K: Send + Sync + 'static, M: Send + 'static> CompletionPort<K, M> {
         self.port.dequeue(timeout.into()).map(Packet::new)
     }
 
+    /// Takes the next packet in an alertable wait: routines and APCs of this thread run meanwhile, and end the wait.
+    ///
+    /// A packet that is queued comes first, and the APCs stay; but a thread that has not dequeued from this port before runs its APCs first.
+    ///
+    /// Win32: [`GetQueuedCompletionStatusEx`](https://learn.microsoft.com/en-us/windows/win32/fileio/getqueuedcompletionstatusex-func)
+    /// with `fAlertable`.
+    ///
+    /// ```
+    /// use overlapped::{CompletionPort, Error, Packet, alertable};
+    ///
+    /// let port: CompletionPort<(), u32> = CompletionPort::builder().concurrency(1).build()?;
+    /// alertable::queue_apc(&alertable::current(), || println!("an APC"))?;
+    /// assert_eq!(port.dequeue_alertable(None).unwrap_err(), Error::WAIT_IO_COMPLETION);
+    /// port.post(5)?;
+    /// assert!(matches!(port.dequeue_alertable(None)?, Packet::Posted(5)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`dequeue`](Self::dequeue); [`Error::WAIT_IO_COMPLETION`] after routines or APCs ran.
+    pub fn dequeue_alertable(&self, timeout: impl Into<Option<Duration>>) -> Result<Packet<K, M>> {
+        self.port.dequeue_alertable(timeout.into()).map(Packet::new)
+    }
+
     /// Takes up to `most` packets into `packets`, in order, waiting for the first only. Returns how many: at least 1.
     ///
     /// Packets that carry failures count as any other.
@@ -205,10 +229,34 @@ impl<K: Send + Sync + 'static, M: Send + 'static> CompletionPort<K, M> {
         most: usize,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<usize> {
+        self.fill(packets, most, || self.dequeue(timeout))
+    }
+
+    /// As [`dequeue_batch`](Self::dequeue_batch), in an alertable wait: see [`dequeue_alertable`](Self::dequeue_alertable).
+    ///
+    /// Win32: `GetQueuedCompletionStatusEx` with `fAlertable`.
+    ///
+    /// # Errors
+    /// As [`dequeue_batch`](Self::dequeue_batch); [`Error::WAIT_IO_COMPLETION`] after routines or APCs ran.
+    pub fn dequeue_batch_alertable(
+        &self,
+        packets: &mut Vec<Packet<K, M>>,
+        most: usize,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<usize> {
+        self.fill(packets, most, || self.dequeue_alertable(timeout))
+    }
+
+    fn fill(
+        &self,
+        packets: &mut Vec<Packet<K, M>>,
+        most: usize,
+        first: impl FnOnce() -> Result<Packet<K, M>>,
+    ) -> Result<usize> {
         if most == 0 {
             return Err(Error::INVALID_PARAMETER);
         }
-        packets.push(self.dequeue(timeout)?);
+        packets.push(first()?);
         let mut taken = 1;
         while taken < most
             && let Some(delivered) = self.port.dequeue_queued()

@@ -17,7 +17,7 @@ use overlapped::alertable::{self, FOREVER, Thread, Waited, Woken};
 use overlapped::done::{self, Done};
 use overlapped::fs::File;
 use overlapped::net::{TcpListener, TcpStream};
-use overlapped::{Buffer, BufferPool, CompletionPort, Error, Event, Operation, Pending, event};
+use overlapped::{Buffer, BufferPool, CompletionPort, Error, Event, Operation, Packet, Pending, event};
 
 /// What ran, in order.
 #[derive(Clone, Default)]
@@ -398,6 +398,155 @@ fn p14_a_dequeue_runs_no_routine_and_no_apc() {
         assert_eq!(posted(&port), 5);
         assert!(log.is_empty());
         assert_eq!(alertable::sleep(Duration::ZERO), Woken::Routines);
+    });
+}
+
+/// What an alertable dequeue says: a message, or that routines or APCs ran.
+fn alerted(port: &CompletionPort<(), u32>) -> Option<u32> {
+    match port.dequeue_alertable(LONG) {
+        Ok(Packet::Posted(message)) => Some(message),
+        Err(Error::WAIT_IO_COMPLETION) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn p14_an_alertable_dequeue_takes_a_packet_or_runs_what_is_queued() {
+    watched(|| {
+        let port: CompletionPort<(), u32> = CompletionPort::builder().concurrency(1).build().unwrap();
+        let log = Log::default();
+        // A thread that has not dequeued here before runs its APCs first.
+        port.post(1).unwrap();
+        queue_here(log.apc("first"));
+        assert_eq!(alerted(&port), None);
+        assert_eq!(log.take(), ["first"]);
+        assert_eq!(alerted(&port), Some(1));
+        // After that packets come first, and what is queued stays.
+        port.post(2).unwrap();
+        port.post(3).unwrap();
+        queue_here(log.apc("later"));
+        queue_here(log.apc("at once"));
+        let mut packets = Vec::new();
+        assert_eq!(port.dequeue_batch_alertable(&mut packets, 8, None), Ok(2));
+        assert!(log.is_empty());
+        assert_eq!(port.dequeue_batch_alertable(&mut packets, 8, None), Err(Error::WAIT_IO_COMPLETION));
+        assert_eq!(log.take(), ["later", "at once"]);
+        let (_conn, _peer) = ended_send(&log, "sent");
+        assert_eq!(alerted(&port), None);
+        assert_eq!(log.take(), ["sent"]);
+        // Polls look at both, and a wait in vain takes its time.
+        assert_eq!(port.dequeue_alertable(Duration::ZERO).unwrap_err(), Error::WAIT_TIMEOUT);
+        queue_here(log.apc("polled"));
+        assert_eq!(port.dequeue_alertable(Duration::ZERO).unwrap_err(), Error::WAIT_IO_COMPLETION);
+        assert_eq!(log.take(), ["polled"]);
+        let begun = Instant::now();
+        assert_eq!(port.dequeue_alertable(MOMENT).unwrap_err(), Error::WAIT_TIMEOUT);
+        assert!(begun.elapsed() >= MOMENT);
+        port.close();
+        queue_here(log.apc("never asked for"));
+        assert_eq!(port.dequeue_alertable(None).unwrap_err(), Error::ABANDONED_WAIT);
+        assert!(log.is_empty());
+    });
+}
+
+#[test]
+fn p14_an_alertable_dequeue_hears_of_everything_while_it_sleeps() {
+    // A packet, an APC and the end of an operation with a routine come at random moments, also just when the thread goes to sleep.
+    watched(|| {
+        const ROUNDS: u32 = 300;
+        let port: Arc<CompletionPort<(), u32>> = Arc::new(CompletionPort::builder().concurrency(1).build().unwrap());
+        let (conn, mut peer) = free_pair();
+        let (tell, heard) = mpsc::channel();
+        let theirs = Arc::clone(&port);
+        let sleeper = alertable::spawn(move || {
+            fn receive(conn: &TcpStream, tell: mpsc::Sender<&'static str>) {
+                let again = conn.clone();
+                let routine = move |done: done::Received| {
+                    if done.result == Ok(1) {
+                        tell.send("data").unwrap();
+                        receive(&again, tell);
+                    }
+                };
+                conn.recv(Buffer::with_capacity(1)).then(routine).unwrap();
+            }
+            receive(&conn, tell.clone());
+            loop {
+                match alerted(&theirs) {
+                    Some(u32::MAX) => return,
+                    Some(_) => tell.send("packet").unwrap(),
+                    None => {}
+                }
+            }
+        })
+        .unwrap();
+        let (queue, apcs) = mpsc::channel();
+        let mut random = Random(14);
+        for round in 0..ROUNDS {
+            thread::sleep(Duration::from_micros(random.below(200)));
+            match random.below(3) {
+                0 => {
+                    port.post(round).unwrap();
+                    assert_eq!(heard.recv_timeout(LONG), Ok("packet"));
+                }
+                1 => {
+                    let queue = queue.clone();
+                    alertable::queue_apc(sleeper.thread(), move || queue.send(round).unwrap()).unwrap();
+                    assert_eq!(apcs.recv_timeout(LONG), Ok(round));
+                }
+                _ => {
+                    peer.write_all(b"x").unwrap();
+                    assert_eq!(heard.recv_timeout(LONG), Ok("data"));
+                }
+            }
+        }
+        port.post(u32::MAX).unwrap();
+        sleeper.join().unwrap();
+    });
+}
+
+#[test]
+fn p14_workers_without_a_lane_hear_of_apcs_too() {
+    watched(|| {
+        const WORKERS: usize = 3;
+        let port: Arc<CompletionPort<(), u32>> = Arc::new(CompletionPort::builder().concurrency(1).build().unwrap());
+        let (tell, told) = mpsc::channel();
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|at| {
+                let (port, builder) = (Arc::clone(&port), thread::Builder::new().name(format!("worker {at}")));
+                alertable::spawn_from(builder, move || while alerted(&port) != Some(0) {}).unwrap()
+            })
+            .collect();
+        for round in 0..20 {
+            for (at, worker) in workers.iter().enumerate() {
+                let tell = tell.clone();
+                let apc = move || tell.send(thread::current().name().map(str::to_owned)).unwrap();
+                alertable::queue_apc(worker.thread(), apc).unwrap();
+                assert_eq!(told.recv_timeout(LONG), Ok(Some(format!("worker {at}"))), "round {round}");
+            }
+        }
+        (0..WORKERS).for_each(|_| port.post(0).unwrap());
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    });
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "it asks Linux for the processor time of a thread")]
+fn p14_a_thread_that_dequeues_alertably_uses_no_processor() {
+    watched(|| {
+        let port: Arc<CompletionPort<(), u32>> = Arc::new(CompletionPort::builder().concurrency(1).build().unwrap());
+        let (conn, mut peer) = free_pair();
+        let theirs = Arc::clone(&port);
+        let thread = alertable::spawn(move || {
+            conn.recv(Buffer::with_capacity(8)).then(|_| ()).unwrap();
+            let (start, before) = (Instant::now(), processor_time());
+            assert_eq!(alerted(&theirs), None);
+            (processor_time() - before, start.elapsed())
+        })
+        .unwrap();
+        thread::sleep(Duration::from_secs(1));
+        peer.write_all(b"x").unwrap();
+        let (used, passed) = thread.join().unwrap();
+        assert!(used < passed / 100, "{used:?} of processor time in {passed:?}");
     });
 }
 

@@ -152,6 +152,44 @@ static void p14_an_alertable_batch_runs_apcs(void)
     CloseHandle(port);
 }
 
+static HANDLE sleeper, sleepers_port;
+
+/* An APC, a packet and an APC again, each when the sleeper has presumably gone to sleep. */
+static DWORD WINAPI disturb(void *nothing)
+{
+    (void)nothing;
+    Sleep(20);
+    QueueUserAPC(count_apc, sleeper, 1);
+    Sleep(20);
+    PostQueuedCompletionStatus(sleepers_port, 7, 8, NULL);
+    Sleep(20);
+    QueueUserAPC(count_apc, sleeper, 1);
+    return 0;
+}
+
+static void p14_an_alertable_batch_hears_of_both_while_it_waits(void)
+{
+    OVERLAPPED_ENTRY entry;
+    ULONG taken = 0;
+    HANDLE thread;
+    apcs = 0;
+    sleepers_port = new_port(1);
+    CHECK(DuplicateHandle(GetCurrentProcess(), GetCurrentThread(), GetCurrentProcess(), &sleeper, 0, FALSE, DUPLICATE_SAME_ACCESS));
+    thread = CreateThread(NULL, 0, disturb, NULL, 0, NULL);
+    FAILS(!GetQueuedCompletionStatusEx(sleepers_port, &entry, 1, &taken, INFINITE, TRUE), WAIT_IO_COMPLETION);
+    EQUAL(apcs, 1);
+    CHECK(GetQueuedCompletionStatusEx(sleepers_port, &entry, 1, &taken, INFINITE, TRUE));
+    EQUAL(taken, 1);
+    EQUAL(entry.dwNumberOfBytesTransferred, 7);
+    EQUAL(apcs, 1);
+    FAILS(!GetQueuedCompletionStatusEx(sleepers_port, &entry, 1, &taken, INFINITE, TRUE), WAIT_IO_COMPLETION);
+    EQUAL(apcs, 2);
+    EQUAL(WaitForSingleObject(thread, INFINITE), WAIT_OBJECT_0);
+    CloseHandle(thread);
+    CloseHandle(sleeper);
+    CloseHandle(sleepers_port);
+}
+
 static void p15_a_posted_packet_arrives_unchanged(void)
 {
     HANDLE port = new_port(0);
@@ -558,6 +596,7 @@ int main(void)
     RUN(p12_completions_after_the_port_was_closed_do_no_harm);
     RUN(p13_a_batch_takes_what_is_there_in_order_and_leaves_the_rest);
     RUN(p14_an_alertable_batch_runs_apcs);
+    RUN(p14_an_alertable_batch_hears_of_both_while_it_waits);
     RUN(p15_a_posted_packet_arrives_unchanged);
     RUN(p16_a_dequeue_leaves_the_last_error_and_refuses_what_is_no_port);
     RUN(a01_three_ways_to_call_create);

@@ -4,6 +4,8 @@
 //! somebody sleeps. A message takes five such locks, and those instructions are a good part of all that it costs. Here nobody sleeps for
 //! long, so letting go is a plain store. Everything else uses the ordinary one ([`crate::sync`]).
 
+#![cfg_attr(windows, allow(unreachable_pub, reason = "the C face uses it, too, and is for Linux"))]
+
 use std::cell::UnsafeCell;
 use std::hint;
 use std::marker::PhantomData;
@@ -13,7 +15,6 @@ use std::thread;
 use std::time::Duration;
 
 /// See the module.
-#[cfg_attr(windows, allow(unreachable_pub, reason = "the C face uses it, too, and is for Linux"))]
 #[derive(Debug, Default)]
 pub struct Lock<T> {
     taken: AtomicBool,
@@ -58,7 +59,6 @@ impl<T> Lock<T> {
 }
 
 /// Whoever has this has the lock.
-#[cfg_attr(windows, allow(unreachable_pub, reason = "as above"))]
 #[derive(Debug)]
 pub struct Guard<'a, T> {
     lock: &'a Lock<T>,

@@ -1,8 +1,8 @@
 //! What each platform supplies, and the only place in the crate that chooses one.
 //!
 //! The contract, in the order in which an operation meets it:
-//! - [`Port::new`], [`Port::post`], [`Port::dequeue`], [`Port::dequeue_queued`], [`Port::flush`], [`Port::leave`], [`Port::close`],
-//!   [`Port::is_closed`], [`Port::concurrency`], [`Port::engine`]: the queue and its workers;
+//! - [`Port::new`], [`Port::post`], [`Port::dequeue`], [`Port::dequeue_alertable`], [`Port::dequeue_queued`], [`Port::flush`],
+//!   [`Port::leave`], [`Port::close`], [`Port::is_closed`], [`Port::concurrency`], [`Port::engine`]: the queue and its workers;
 //! - [`Handle::new`] owns a [`Descriptor`]; [`Handle::associate`], [`Handle::key`], [`Handle::with_descriptor`], [`Handle::descriptor`];
 //! - [`Handle::start`]: an [`Operation`] begins, and ends in one [`Ended`], which goes the [`Way`] that was asked for: to the port, to a
 //!   routine, or into a [`Cell`]; [`Handle::cancel`], [`Handle::shutdown`], [`Handle::close`]; [`Handle::abandon`],

@@ -17,8 +17,9 @@ use super::engine::{About, Completion, Engine, Mode, Queues, Requests, Target, T
 use super::line::Line;
 use super::queue::{Item, Queue};
 use super::request::Step;
-use super::worker::this_tid;
+use super::worker::{Worker, this_tid};
 use super::{Handle, Port, Way, prefetch, raw, thread};
+use crate::sync::Mutex;
 use crate::sys::lock::Lock;
 use crate::sys::{Ended, EngineKind, Operation, OperationId, Request};
 use crate::{Error, Result, trace};
@@ -79,6 +80,8 @@ pub(super) struct Lane {
     hungry: OnceLock<Waker>,
     /// A thread's lane: who sleeps aside while there is no engine.
     sleeper: OnceLock<Thread>,
+    /// A thread's lane: its thread waits for a packet of a port, alertably.
+    elsewhere: Mutex<Option<Arc<Worker>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -457,6 +460,7 @@ impl Lane {
             impatient: AtomicBool::new(false),
             hungry: OnceLock::new(),
             sleeper: OnceLock::new(),
+            elsewhere: Mutex::new(None),
         }
     }
 
@@ -657,6 +661,11 @@ impl Lane {
     }
 
     fn rouse(&self) {
+        if self.kind == Kind::OfThread
+            && let Some(worker) = &*self.elsewhere.lock()
+        {
+            return worker.disturb();
+        }
         match (self.engine.get(), self.sleeper.get()) {
             (Some(engine), _) => engine.wake(),
             (None, Some(thread)) => thread.unpark(),
@@ -675,6 +684,19 @@ impl Lane {
     pub(super) fn awake(&self) {
         self.kicked.store(false, Ordering::SeqCst);
         self.since_enter.store(0, Ordering::Relaxed);
+    }
+
+    /// Its thread waits for a packet of a port as this worker, and is to hear of what is queued here, too; or waits no longer.
+    pub(super) fn wait_elsewhere(&self, worker: Option<&Arc<Worker>>) {
+        *self.elsewhere.lock() = worker.cloned();
+        self.set_holder(if worker.is_some() { Holder::Waiting } else { Holder::Running });
+    }
+
+    /// Whether something is queued for its thread, which is about to sleep elsewhere: a wake-up from before is forgotten first, as who gave
+    /// it has queued something before that.
+    pub(super) fn is_alerted(&self) -> bool {
+        self.awake();
+        self.has_work()
     }
 
     /// This thread is the one whose lane it is.

@@ -200,24 +200,60 @@ impl Port {
             }
         }
         let worker = Worker::join(self);
-        let delivered = self.dequeue_as(&worker, timeout);
+        // A timeout beyond the end of time is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.dequeue_as(&worker, deadline, timeout == Some(Duration::ZERO), None)
+    }
+
+    /// As [`Self::dequeue`], and the thread's routines and APCs run meanwhile: [`Error::WAIT_IO_COMPLETION`]. A packet that is queued comes
+    /// first, unless the thread has not dequeued here before (P14).
+    pub(crate) fn dequeue_alertable(self: &Arc<Self>, timeout: Option<Duration>) -> Result<Delivered> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let poll = timeout == Some(Duration::ZERO);
+        let ran = || own::sleep(Some(Duration::ZERO));
+        if !self.is_closed() && !Worker::is_of(self) && ran() {
+            return Err(Error::WAIT_IO_COMPLETION);
+        }
+        let worker = Worker::join(self);
+        loop {
+            let delivered = own::awaited_by(&worker, |own| self.dequeue_as(&worker, deadline, poll, Some(own)));
+            match delivered {
+                Err(Error::WAIT_TIMEOUT | Error::WAIT_IO_COMPLETION) if ran() => return Err(Error::WAIT_IO_COMPLETION),
+                Err(Error::WAIT_IO_COMPLETION) => {} // ends of futures' operations, perhaps
+                delivered => return delivered,
+            }
+        }
+    }
+
+    /// `own`: the thread's own lane, if what is queued there ends the wait.
+    fn dequeue_as(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        deadline: Option<Instant>,
+        poll: bool,
+        own: Option<&Lane>,
+    ) -> Result<Delivered> {
+        let delivered = self.dequeue_in_turn(worker, deadline, poll, own);
         if let Some(lane) = worker.lane() {
             self.lanes[lane].in_handler.store(true, Ordering::Relaxed);
         }
         delivered
     }
 
-    fn dequeue_as(self: &Arc<Self>, worker: &Arc<Worker>, timeout: Option<Duration>) -> Result<Delivered> {
-        // A timeout beyond the end of time is none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let poll = timeout == Some(Duration::ZERO);
+    fn dequeue_in_turn(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        deadline: Option<Instant>,
+        poll: bool,
+        own: Option<&Lane>,
+    ) -> Result<Delivered> {
         let mut polled = false;
         loop {
             if self.is_closed() {
                 return Err(Error::ABANDONED_WAIT);
             }
             let Some(index) = worker.lane() else {
-                self.park(worker, deadline)?;
+                self.park(worker, deadline, own)?;
                 continue;
             };
             let lane = &self.lanes[index];
@@ -233,9 +269,13 @@ impl Port {
                     self.unlist(worker);
                     return Err(Error::WAIT_TIMEOUT);
                 }
+                if own.is_some_and(Lane::has_work) {
+                    self.unlist(worker);
+                    return Err(Error::WAIT_IO_COMPLETION);
+                }
             }
             polled = poll;
-            self.advance(worker, lane, deadline, poll || batch >= BATCH)?;
+            self.advance(worker, lane, deadline, poll || batch >= BATCH, own)?;
         }
     }
 
@@ -314,6 +354,7 @@ impl Port {
         lane: &Lane,
         deadline: Option<Instant>,
         poll: bool,
+        own: Option<&Lane>,
     ) -> Result<()> {
         if poll {
             lane.feed(Some(self));
@@ -330,7 +371,8 @@ impl Port {
         }
         // Announced first, looked afterwards: whoever queues something either is seen here or sees this worker waiting.
         lane.feed(Some(self));
-        let nothing = !self.is_closed() && self.posted_len.load(Ordering::SeqCst) == 0 && !lane.is_ready();
+        let alerted = own.is_some_and(Lane::is_alerted);
+        let nothing = !self.is_closed() && self.posted_len.load(Ordering::SeqCst) == 0 && !lane.is_ready() && !alerted;
         let wait = if nothing && !self.look_around(lane) {
             let soon = lane.impatient.load(Ordering::SeqCst).then(|| Instant::now() + Duration::from_millis(1));
             let until = [deadline, self.timers.next(), soon].into_iter().flatten().min();
@@ -447,8 +489,9 @@ impl Port {
     }
 
     /// Sleeps aside until there is a lane for this worker.
-    fn park(&self, worker: &Arc<Worker>, deadline: Option<Instant>) -> Result<()> {
+    fn park(&self, worker: &Arc<Worker>, deadline: Option<Instant>, own: Option<&Lane>) -> Result<()> {
         loop {
+            let alerted = own.is_some_and(Lane::is_alerted);
             {
                 let mut sched = self.sched.lock();
                 if worker.lane().is_some() {
@@ -472,13 +515,17 @@ impl Port {
                     self.publish(&sched);
                     continue;
                 }
-                if self.is_closed() || free.is_some() || expired {
+                if self.is_closed() || free.is_some() || expired || alerted {
                     if let Some(at) = at {
                         sched.waiters.remove(at);
                         self.publish(&sched);
                     }
                     let Some(lane) = free.filter(|_| !self.is_closed()) else {
-                        return Err(if self.is_closed() { Error::ABANDONED_WAIT } else { Error::WAIT_TIMEOUT });
+                        return Err(match alerted {
+                            _ if self.is_closed() => Error::ABANDONED_WAIT,
+                            true => Error::WAIT_IO_COMPLETION,
+                            false => Error::WAIT_TIMEOUT,
+                        });
                     };
                     self.hand_over(&mut sched, lane, worker);
                     continue;
@@ -528,6 +575,15 @@ impl Port {
         }
         self.publish(&sched);
         monitor::wake();
+    }
+
+    /// Something else than a packet has come for a worker, who may be waiting.
+    pub(super) fn disturb(&self, worker: &Worker) {
+        let _sched = self.sched.lock();
+        match worker.lane() {
+            Some(lane) => self.lanes[lane].wake(),
+            None => worker.unpark(),
+        }
     }
 
     /// A lane that a worker could run in: one that nobody holds, or whose holder sleeps.

@@ -487,6 +487,14 @@ impl Port {
         self.0.dequeue(timeout).map(Packet::new)
     }
 
+    /// Takes a packet. Routines and APCs run meanwhile, and end the wait.
+    ///
+    /// # Errors
+    /// As [`Self::dequeue`]; [`Error::WAIT_IO_COMPLETION`].
+    pub fn dequeue_alertable(&self, timeout: Option<Duration>) -> Result<Packet> {
+        self.0.dequeue_alertable(timeout).map(Packet::new)
+    }
+
     /// Takes a packet if one is queued where this worker is.
     pub fn dequeue_queued(&self) -> Option<Packet> {
         self.0.dequeue_queued().map(Packet::new)
@@ -495,11 +503,6 @@ impl Port {
     /// Whether there is a packet to be taken.
     pub fn has_packets(&self) -> bool {
         self.0.has_packets()
-    }
-
-    /// Whether the calling thread has taken from it and is still its worker.
-    pub fn is_worker(&self) -> bool {
-        Worker::port().is_some_and(|port| Arc::ptr_eq(&port, &self.0))
     }
 
     /// The calling thread is no longer a worker.

@@ -24,6 +24,7 @@ use super::lane::{Books, Holder, Lane};
 use super::line::Direction;
 use super::queue::Item;
 use super::timers::Timers;
+use super::worker::Worker;
 use super::{Handle, Way, raw};
 use crate::sync::Mutex;
 use crate::sys::{Cell, Ended, Request};
@@ -433,6 +434,21 @@ pub(crate) fn sleep(timeout: Option<Duration>) -> bool {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let _alertable = trace::alertable(timeout);
     with_desk(|desk| matches!(desk.wait(deadline, true, || None::<()>), Outcome::Ran))
+}
+
+/// Does something in which this thread waits as a worker of a port, and what is queued for it ends that wait. `wait` gets the thread's lane.
+pub(super) fn awaited_by<R>(worker: &Arc<Worker>, wait: impl FnOnce(&Lane) -> R) -> R {
+    struct Elsewhere(Arc<Lane>);
+
+    impl Drop for Elsewhere {
+        fn drop(&mut self) {
+            self.0.wait_elsewhere(None);
+        }
+    }
+
+    let elsewhere = Elsewhere(with_desk(|desk| Arc::clone(&desk.lane)));
+    elsewhere.0.wait_elsewhere(Some(worker));
+    wait(&elsewhere.0)
 }
 
 /// Hands over to the kernel what this thread has started.

@@ -66,6 +66,11 @@ impl Worker {
         worker
     }
 
+    /// Whether this thread is a worker of `port`.
+    pub(super) fn is_of(port: &Arc<Port>) -> bool {
+        Self::of(port).is_some()
+    }
+
     /// This thread, if it is a worker of `port`.
     fn of(port: &Arc<Port>) -> Option<Arc<Self>> {
         MEMBERSHIP.with_borrow(|membership| {
@@ -96,7 +101,7 @@ impl Worker {
 
     /// This thread is no longer a worker of `port`.
     pub(super) fn leave(port: &Arc<Port>) {
-        if Self::of(port).is_some() {
+        if Self::is_of(port) {
             drop(MEMBERSHIP.take());
         }
     }
@@ -115,5 +120,12 @@ impl Worker {
 
     pub(super) fn unpark(&self) {
         self.thread.unpark();
+    }
+
+    /// Ends its wait for a packet.
+    pub(super) fn disturb(&self) {
+        if let Some(port) = self.port.upgrade() {
+            port.disturb(self);
+        }
     }
 }

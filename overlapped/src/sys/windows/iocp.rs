@@ -80,7 +80,7 @@ impl Iocp {
     }
 
     /// Takes what is queued, at least one packet, into the front of `entries`. How many; `WAIT_TIMEOUT` if there is none in time.
-    pub(super) fn take(&self, entries: &mut [OVERLAPPED_ENTRY], timeout_ms: u32) -> Result<usize> {
+    pub(super) fn take(&self, entries: &mut [OVERLAPPED_ENTRY], timeout_ms: u32, alertable: bool) -> Result<usize> {
         let mut count = 0;
         // SAFETY: the kernel writes at most as many entries as the slice has, and says how many.
         let taken = unsafe {
@@ -90,7 +90,7 @@ impl Iocp {
                 entries.len() as u32,
                 &mut count,
                 timeout_ms,
-                0, // not alertable: what is queued to the thread is for its alertable waits
+                alertable.into(),
             )
         };
         if taken == 0 { Err(last_error()) } else { Ok(count as usize) }

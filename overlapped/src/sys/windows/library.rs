@@ -62,7 +62,7 @@ impl Library {
     fn reap(&self) -> ! {
         let mut entries = [OVERLAPPED_ENTRY::default(); 64];
         loop {
-            let taken = match self.iocp.take(&mut entries, millis_until(self.timers.next())) {
+            let taken = match self.iocp.take(&mut entries, millis_until(self.timers.next()), false) {
                 Ok(taken) => taken,
                 Err(Error::WAIT_TIMEOUT) => 0,
                 Err(_) => {

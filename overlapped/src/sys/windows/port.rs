@@ -1,6 +1,7 @@
 //! The port of a program: the kernel's, and the count of what will still come there.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -13,7 +14,7 @@ use windows_sys::Win32::System::Threading::GetCurrentThreadId;
 
 use super::iocp::{Iocp, key};
 use super::record::Record;
-use super::{Handle, millis_until};
+use super::{Handle, millis_until, thread as own};
 use crate::sync::Mutex;
 use crate::sys::{Delivered, Ended, EngineKind, Request};
 use crate::{Error, Result, trace};
@@ -35,6 +36,11 @@ pub(crate) struct Port {
     closing: Mutex<()>,
     /// The thread that holds `closing`: user data that it drops may close the port in turn.
     closer: AtomicU64,
+}
+
+thread_local! {
+    /// The port that this thread has dequeued from last, by its address.
+    static LAST: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Says who closes a port, until it is dropped: a drop of user data may panic.
@@ -139,7 +145,36 @@ impl Port {
 
     pub(crate) fn dequeue(&self, timeout: Option<Duration>) -> Result<Delivered> {
         // A timeout beyond the end of time is none.
+        self.dequeue_until(timeout.and_then(|timeout| Instant::now().checked_add(timeout)), false)
+    }
+
+    /// As [`Self::dequeue`], and the thread's routines and APCs run meanwhile: [`Error::WAIT_IO_COMPLETION`]. A packet that is queued comes
+    /// first, unless the thread has not dequeued here before (P14).
+    pub(crate) fn dequeue_alertable(&self, timeout: Option<Duration>) -> Result<Delivered> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut first = LAST.get() != ptr::from_ref(self) as usize && !self.is_closed();
+        loop {
+            if !first {
+                match self.dequeue_until(Some(Instant::now()), false) {
+                    Err(Error::WAIT_TIMEOUT) => {}
+                    delivered => return delivered,
+                }
+            }
+            first = false;
+            // Looked first, slept afterwards: what is queued from here on rings.
+            if own::sleep(Some(Duration::ZERO)) {
+                return Err(Error::WAIT_IO_COMPLETION);
+            }
+            match self.dequeue_until(deadline, true) {
+                Err(Error::WAIT_IO_COMPLETION) => {} // it has rung
+                Err(Error::WAIT_TIMEOUT) if own::sleep(Some(Duration::ZERO)) => return Err(Error::WAIT_IO_COMPLETION),
+                delivered => return delivered,
+            }
+        }
+    }
+
+    fn dequeue_until(&self, deadline: Option<Instant>, alertable: bool) -> Result<Delivered> {
+        LAST.set(ptr::from_ref(self) as usize);
         let mut entry = [OVERLAPPED_ENTRY::default()];
         loop {
             // Counted first, looked afterwards, as in `admit`.
@@ -148,7 +183,7 @@ impl Port {
                 Err(Error::ABANDONED_WAIT)
             } else {
                 let _sleeping = trace::wait();
-                self.iocp.take(&mut entry, millis_until(deadline))
+                self.iocp.take(&mut entry, millis_until(deadline), alertable)
             };
             self.waiting.fetch_sub(1, SeqCst);
             match taken {
@@ -231,7 +266,7 @@ impl Port {
                 handle.end_all();
             }
             // What lies there is taken out, wake-ups of the last round included: so each worker finds its own.
-            while let Ok(taken) = self.iocp.take(&mut entries, 0) {
+            while let Ok(taken) = self.iocp.take(&mut entries, 0, false) {
                 for entry in &entries[..taken] {
                     drop(self.open(entry));
                 }
