@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, A
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::thread::Thread;
+use std::time::Instant;
 
 use slab::Slab;
 
@@ -32,6 +33,12 @@ const REQUEST_AHEAD: usize = 4;
 /// So many ahead what a request of the C face has besides, and what hangs on that.
 const RAW_AHEAD: usize = 2;
 const LISTENER_AHEAD: usize = 1;
+
+/// Microseconds since the first time that somebody asked.
+fn micros() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_micros() as u64
+}
 
 /// Who holds a lane, and what that worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +75,10 @@ pub(super) struct Lane {
     kicked: AtomicBool,
     /// Threads that are on their way into the engine's sleep, or in it.
     pub(super) sleepers: AtomicUsize,
+    /// When its holder last woke, when it last took a packet while others waited, and how long after the one before: all in microseconds.
+    busy_since: AtomicU64,
+    last_take: AtomicU64,
+    pace: AtomicU64,
     /// Nobody holds it, and a sleeping worker of another lane is told when something ends here.
     watched: Arc<AtomicBool>,
     /// There are lines that wait for a buffer.
@@ -454,6 +465,9 @@ impl Lane {
             since_enter: AtomicU32::new(0),
             kicked: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
+            busy_since: AtomicU64::new(0),
+            last_take: AtomicU64::new(0),
+            pace: AtomicU64::new(0),
             watched: Arc::default(),
             starving: AtomicBool::new(false),
             unfed: AtomicBool::new(false),
@@ -582,6 +596,25 @@ impl Lane {
     #[inline]
     pub(super) fn may_be_entered(&self) -> bool {
         self.kind == Kind::OfPort || self.is_mine()
+    }
+
+    /// Its holder has slept, and has something to do.
+    pub(super) fn begin(&self) {
+        self.busy_since.store(micros(), Ordering::Relaxed);
+    }
+
+    /// Whether its holder has been busy for so long, or takes so long for a packet, that others should take what is left. Asked by the
+    /// holder, with each packet that it takes while others wait.
+    pub(super) fn is_behind(&self) -> bool {
+        const BUSY: u64 = 200;
+        const SLOW: u64 = 20;
+        let now = micros();
+        let last = self.last_take.swap(now, Ordering::Relaxed);
+        let begun = self.busy_since.load(Ordering::Relaxed);
+        if last > begun {
+            self.pace.store(now.saturating_sub(last), Ordering::Relaxed);
+        }
+        now.saturating_sub(begun) > BUSY || self.pace.load(Ordering::Relaxed) > SLOW
     }
 
     /// Its holder asks for a packet.

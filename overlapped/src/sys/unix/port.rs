@@ -297,10 +297,12 @@ impl Port {
             _ => own().or_else(posted),
         };
         let delivered = delivered.or_else(|| self.steal(lane).map(Delivered::Ended))?;
-        // What is left is for whoever waits.
-        if self.somebody_waits() {
+        // What is left is for whoever waits, unless this worker comes to it in a moment: to wake another and share with it costs more than
+        // a short handler.
+        if self.somebody_waits() && lane.is_behind() {
             lane.reap(); // it may be a wake-up only
-            if lane.is_ready() || self.posted_len.load(Ordering::SeqCst) > 0 {
+            let some_left = lane.is_ready() || self.posted_len.load(Ordering::SeqCst) > 0;
+            if some_left && self.lanes.iter().any(|lane| lane.holder() != Holder::Running) {
                 self.release_one();
             }
         }
@@ -388,6 +390,9 @@ impl Port {
             lane.enter(wait)
         };
         lane.sleepers.fetch_sub(1, Ordering::SeqCst);
+        if self.lanes.len() > 1 {
+            lane.begin();
+        }
         if self.waiting.load(Ordering::SeqCst) > 1 {
             lane.reap(); // whether there is a packet for a later comer, or it was a wake-up only
         }

@@ -210,8 +210,9 @@ impl Ring {
             table: Table::default(),
         };
         ring.can_message = ring.message();
-        // Before Linux 6.13, which has both, what was struck off stays open until requests of others that were under way have ended.
-        if !ring.can_message {
+        // Before Linux 6.13, which has both, what was struck off stays open until requests of others that were under way have ended. And one
+        // of several lanes gives lines to others all the time, while its ring is busy: to strike them off would wait for that.
+        if !ring.can_message || matches!(mode, Mode::Shared(2..)) {
             queues.table = Table::never();
         }
         ring.listen_for_wakes(&mut queues);
