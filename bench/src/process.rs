@@ -73,6 +73,8 @@ fn build_for_wine(source: &Path, binaries: &Path) -> anyhow::Result<()> {
     let mut first = Command::new(&script);
     let status = first.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     anyhow::ensure!(status.code() == Some(2), "the C server does not run under Wine ({status}); is wine installed?");
+    // Wine's sockets belong to its server process, which stays for a while: it would listen in the network that we are about to leave.
+    let _ = Command::new("wineserver").arg("--kill").env("WINEPREFIX", binaries.join("wine")).status();
     Ok(())
 }
 
