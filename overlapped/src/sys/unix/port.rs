@@ -299,7 +299,7 @@ impl Port {
         let delivered = delivered.or_else(|| self.steal(lane).map(Delivered::Ended))?;
         // What is left is for whoever waits, unless this worker comes to it in a moment: to wake another and share with it costs more than
         // a short handler.
-        if self.somebody_waits() && lane.is_behind() {
+        if lane.is_one_of_several && self.somebody_waits() && lane.is_behind() {
             lane.reap(); // it may be a wake-up only
             let some_left = lane.is_ready() || self.posted_len.load(Ordering::SeqCst) > 0;
             if some_left && self.lanes.iter().any(|lane| lane.holder() != Holder::Running) {
@@ -390,7 +390,7 @@ impl Port {
             lane.enter(wait)
         };
         lane.sleepers.fetch_sub(1, Ordering::SeqCst);
-        if self.lanes.len() > 1 {
+        if lane.is_one_of_several {
             lane.begin();
         }
         if self.waiting.load(Ordering::SeqCst) > 1 {
