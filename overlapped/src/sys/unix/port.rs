@@ -202,7 +202,9 @@ impl Port {
         let worker = Worker::join(self);
         // A timeout beyond the end of time is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.dequeue_as(&worker, deadline, timeout == Some(Duration::ZERO), None)
+        let delivered = self.dequeue_as(&worker, deadline, timeout == Some(Duration::ZERO), None);
+        self.go_out(&worker);
+        delivered
     }
 
     /// As [`Self::dequeue`], and the thread's routines and APCs run meanwhile: [`Error::WAIT_IO_COMPLETION`]. A packet that is queued comes
@@ -217,6 +219,7 @@ impl Port {
         let worker = Worker::join(self);
         loop {
             let delivered = own::awaited_by(&worker, |own| self.dequeue_as(&worker, deadline, poll, Some(own)));
+            self.go_out(&worker);
             match delivered {
                 Err(Error::WAIT_TIMEOUT | Error::WAIT_IO_COMPLETION) if ran() => return Err(Error::WAIT_IO_COMPLETION),
                 Err(Error::WAIT_IO_COMPLETION) => {} // ends of futures' operations, perhaps
@@ -227,20 +230,6 @@ impl Port {
 
     /// `own`: the thread's own lane, if what is queued there ends the wait.
     fn dequeue_as(
-        self: &Arc<Self>,
-        worker: &Arc<Worker>,
-        deadline: Option<Instant>,
-        poll: bool,
-        own: Option<&Lane>,
-    ) -> Result<Delivered> {
-        let delivered = self.dequeue_in_turn(worker, deadline, poll, own);
-        if let Some(lane) = worker.lane() {
-            self.lanes[lane].in_handler.store(true, Ordering::Relaxed);
-        }
-        delivered
-    }
-
-    fn dequeue_in_turn(
         self: &Arc<Self>,
         worker: &Arc<Worker>,
         deadline: Option<Instant>,
@@ -276,6 +265,13 @@ impl Port {
             }
             polled = poll;
             self.advance(worker, lane, deadline, poll || batch >= BATCH, own)?;
+        }
+    }
+
+    /// The worker leaves the port's code with what it has got.
+    fn go_out(&self, worker: &Worker) {
+        if let Some(lane) = worker.lane() {
+            self.lanes[lane].in_handler.store(true, Ordering::Relaxed);
         }
     }
 
